@@ -1,0 +1,122 @@
+package scheduler
+
+import "time"
+
+// Handle is its owner's name for a packet.
+type Handle uint32
+
+// Class is the service a flow gets.
+type Class uint8
+
+const (
+	// Unordered: each packet is delivered as it comes, nothing is sent again (UDP, ICMP, fragments).
+	Unordered Class = iota
+	// Ordered: delivered in order, sent again within a deadline (TCP that is not carried as a stream).
+	Ordered
+)
+
+// FlowKey is a keyed hash of the 5-tuple.
+type FlowKey uint64
+
+// item is a queued packet.
+type item struct {
+	handle Handle
+	size   int32
+	ect    bool
+	at     time.Duration
+}
+
+// outstanding is an ordered packet that has been sent and is not yet done with.
+type outstanding struct {
+	handle Handle
+	size   int32
+	tries  uint8
+	done   bool // acknowledged or given up
+	queued bool // waiting in retx
+	copied bool // a copy went out beside the original (reinjection), once
+	path   PathID
+	avoid  uint16 // set of paths (id mod 16) that lost it
+	first  time.Duration
+	sent   time.Duration // newest transmission
+}
+
+type flowList uint8
+
+const (
+	listNone flowList = iota
+	listNew
+	listOld
+)
+
+// flow is the sending side of one 5-tuple.
+type flow struct {
+	key   FlowKey
+	class Class
+	slot  int // in Bond.flows
+
+	q       fifo[item]
+	bytes   int
+	deficit int
+	list    flowList
+	next    *flow
+	cd      codel
+
+	last    time.Duration // newest packet
+	busy    time.Duration // since when the queue has not been empty
+	window  time.Duration // start of the current measuring window
+	arrived int           // bytes in it
+	sparse  bool
+	bulk    bool
+
+	// Ordered flows: packets [base, seq) are outstanding.
+	hasID bool
+	id    uint16
+	base  uint64
+	seq   uint64
+	out   fifo[outstanding]
+	retx  fifo[uint64]
+	inRtx bool // is in Bond.rtxFlows
+}
+
+func (f *flow) outAt(seq uint64) *outstanding {
+	if seq < f.base || seq >= f.seq {
+		return nil
+	}
+	return f.out.at(int(seq - f.base))
+}
+
+const (
+	// sparseBytes per sparseWindow is what a flow may send and still count as sparse: 100 kb/s, voice and games and
+	// DNS but no download (research/transport.md §5).
+	sparseWindow = 200 * time.Millisecond
+	sparseBytes  = 2500
+	// A flow that has kept a backlog for bulkAfter is a bulk transfer until its queue has been empty for bulkIdle.
+	bulkAfter = 100 * time.Millisecond
+	bulkIdle  = 200 * time.Millisecond
+	// flowIdle: an ordered flow that was silent for so long gets a new id; the receiver forgets it after Reorder's
+	// longer time, so that both never disagree.
+	flowIdle = 30 * time.Second
+)
+
+// classify updates what kind of flow this is, when a packet of size arrives.
+func (f *flow) classify(now time.Duration, size int) {
+	if now-f.window > sparseWindow {
+		f.sparse = f.arrived <= sparseBytes || now-f.window > 2*sparseWindow
+		f.window, f.arrived = now, 0
+	}
+	f.arrived += size
+	if f.arrived > sparseBytes {
+		f.sparse = false
+	}
+	if f.q.len() == 0 {
+		if now-f.last > bulkIdle {
+			f.bulk = false
+		}
+		if !f.bulk {
+			f.busy = now
+		}
+	} else if now-f.busy > bulkAfter {
+		f.bulk = true
+	}
+	f.last = now
+}

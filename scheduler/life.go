@@ -1,0 +1,320 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/bondd/bondd/scheduler/cc"
+)
+
+const (
+	// Probe intervals: while suspect 50 ms, doubled up to 1 s; a path in order but idle is probed once a second, a
+	// metered one every 20 s, which also keeps address translations alive (research/transport.md §7).
+	probeFirst   = 50 * time.Millisecond
+	probeMax     = time.Second
+	probeIdle    = time.Second
+	probeMetered = 20 * time.Second
+	// downAfter silence a suspect path is down.
+	downAfter = time.Second
+	// probesToReturn must be answered in a row before a path that was down carries data again.
+	probesToReturn = 2
+	// refreshEvery is how often the best member of each group is looked for.
+	refreshEvery = 100 * time.Millisecond
+	// leaderMargin: another member must be so much faster to take over its group.
+	leaderMargin = 10 * time.Millisecond
+	expireEvery  = time.Second
+)
+
+func (b *Bond) to(now time.Duration, p *Path, s State) {
+	if p.state == s {
+		return
+	}
+	b.changes = append(b.changes, Change{Path: p.ID, From: p.state, To: s})
+	p.state, p.stateSince = s, now
+	b.refresh(now)
+}
+
+// Proven says that the path works in both directions: it may carry data.
+func (b *Bond) Proven(now time.Duration, p *Path) {
+	if p.state == Validating {
+		p.lastAck = now
+		p.probeAt = now
+		b.to(now, p, Up)
+	}
+}
+
+// Revalidate takes the path out of use until Proven: it has a new address, of which nothing is known.
+func (b *Bond) Revalidate(now time.Duration, p *Path) {
+	if p.state == Closed {
+		return
+	}
+	b.reinject(now, p)
+	p.out.reset()
+	p.in.delay.reset()
+	p.rtt = rttEstimator{}
+	p.ctl.Restart(now, 0)
+	p.probeAt = now
+	b.to(now, p, Validating)
+}
+
+// Fail is bad news from outside: the interface is gone, the socket says unreachable.
+func (b *Bond) Fail(now time.Duration, p *Path) {
+	if p.state == Up {
+		b.suspect(now, p)
+	}
+}
+
+// Close ends a path for good.
+func (b *Bond) Close(now time.Duration, p *Path) {
+	if p.state == Closed {
+		return
+	}
+	b.reinject(now, p)
+	b.to(now, p, Closed)
+}
+
+// SetBackup changes whether the path is a backup.
+func (b *Bond) SetBackup(now time.Duration, p *Path, backup bool) {
+	p.Config.Backup = backup
+	b.refresh(now)
+}
+
+// suspect stops new data on p and gives everything outstanding to the other paths at once.
+func (b *Bond) suspect(now time.Duration, p *Path) {
+	p.Stats.Suspicions++
+	p.rateAtDown = p.ctl.Rate()
+	p.probeWait, p.probeAt, p.probeDue = probeFirst, now, false
+	p.probesAnswer = 0
+	b.to(now, p, Suspect)
+	b.reinject(now, p)
+	// The standbys learn of it at once: their next probe is due now.
+	for _, q := range b.paths {
+		if q != p && q.state == Up {
+			q.probeAt = min(q.probeAt, now)
+		}
+	}
+}
+
+// reinject queues every ordered packet whose newest transmission is outstanding on p. The records stay, so that a
+// late acknowledgement is understood.
+func (b *Bond) reinject(now time.Duration, p *Path) {
+	for pn := p.log.base; pn < p.log.next; pn++ {
+		r := p.log.at(pn)
+		if r.state != sentOutstanding || r.moved {
+			continue
+		}
+		r.moved = true
+		for i := range uint64(r.chunks) {
+			c := *p.log.chunk(r.firstChunk + i)
+			if c.Kind == ChunkPacket {
+				b.Stats.Reinjected++
+				p.Stats.ReinjectedFrames++
+			}
+			b.lost(now, p, c)
+		}
+	}
+}
+
+// alive is called when an acknowledgement told something new about p.
+func (b *Bond) alive(now time.Duration, p *Path) {
+	switch p.state {
+	case Suspect:
+		b.to(now, p, Up)
+	case Down:
+		p.probesAnswer++
+		if p.probesAnswer >= probesToReturn {
+			p.ctl.Restart(now, p.rateAtDown/2)
+			b.to(now, p, Up)
+		}
+	}
+}
+
+// Advance does what is due. The caller then asks ProbeDue of each path.
+func (b *Bond) Advance(now time.Duration) {
+	for _, p := range b.paths {
+		if p.state == Closed {
+			continue
+		}
+		if now >= p.lossTime {
+			b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
+			if n := p.detectLost(now, &b.scratch); n > 0 {
+				b.reportLoss(now, p, n)
+			}
+			b.settleNews(now, p)
+			p.log.trim(now, p.rtt.srtt())
+		}
+		switch p.state {
+		case Up:
+			if now >= p.suspectAt() {
+				b.suspect(now, p)
+			} else if now >= p.probeAt {
+				p.probeDue = true
+			}
+		case Suspect:
+			if now-p.stateSince >= downAfter {
+				p.ctl.OnTimeout(now)
+				b.abandon(p)
+				b.to(now, p, Down)
+			}
+			fallthrough
+		default:
+			if now >= p.probeAt {
+				p.probeDue = true
+			}
+		}
+	}
+	if now >= b.refreshAt {
+		b.refresh(now)
+	}
+	if now >= b.expireAt {
+		b.expire(now)
+	}
+}
+
+// reportLoss tells the controller about bytes lost by time, when no acknowledgement came along.
+func (b *Bond) reportLoss(now time.Duration, p *Path, bytes int) {
+	p.ctl.OnAck(now, cc.Ack{Lost: bytes, Inflight: p.inflight, Queue: -1, DeliveredAtSend: 0, DeliveredTotal: p.delivered})
+}
+
+// probeIdleWait is how long a path in order may be silent before it is probed.
+func (p *Path) probeIdleWait() time.Duration {
+	if p.Config.Metered && p.Config.Backup {
+		return probeMetered
+	}
+	return probeIdle
+}
+
+// ProbeDue reports whether a probe must go out on p now: a PING, or a CHALLENGE while it is validating. The caller
+// sends it at once.
+func (b *Bond) ProbeDue(now time.Duration, p *Path) bool {
+	if !p.probeDue || p.state == Closed {
+		return false
+	}
+	p.probeDue = false
+	switch p.state {
+	case Up:
+		p.probeAt = now + p.probeIdleWait()
+	case Suspect:
+		p.probeAt = now + p.probeWait
+		p.probeWait = min(2*p.probeWait, probeMax)
+	default:
+		p.probeAt = now + probeMax
+		if p.Config.Metered {
+			p.probeAt = now + probeMetered
+		} else if p.state == Validating && now-p.stateSince < probeMax {
+			p.probeAt = now + 4*probeFirst
+		}
+	}
+	return true
+}
+
+// abandon drops all records of outstanding datagrams: the path is down.
+func (b *Bond) abandon(p *Path) {
+	for pn := p.log.base; pn < p.log.next; pn++ {
+		if r := p.log.at(pn); r.state == sentOutstanding {
+			r.state = sentLost
+			p.inflight -= int(r.size)
+		}
+	}
+	p.lossTime = Never
+}
+
+// refresh chooses the active paths: of each group the member with the least delay; backups only when nothing else is
+// up.
+func (b *Bond) refresh(now time.Duration) {
+	b.refreshAt = now + refreshEvery
+	b.active = b.active[:0]
+	primary := false
+	for _, p := range b.paths {
+		primary = primary || p.state == Up && !p.Config.Backup
+	}
+	for _, p := range b.paths {
+		if p.state != Up || primary && p.Config.Backup {
+			continue
+		}
+		placed := false
+		for i, q := range b.active {
+			if q.Config.Group != p.Config.Group {
+				continue
+			}
+			placed = true
+			if b.leads(p, q) {
+				b.active[i] = p
+			}
+		}
+		if !placed {
+			b.active = append(b.active, p)
+		}
+	}
+	for _, p := range b.active {
+		b.leaders[p.Config.Group], b.hasLeader[p.Config.Group] = p.ID, true
+	}
+}
+
+// leads reports whether p should serve its group rather than q. The present leader keeps its place unless the other is
+// clearly better.
+func (b *Bond) leads(p, q *Path) bool {
+	dp, _ := p.Delay()
+	dq, _ := q.Delay()
+	if b.hasLeader[p.Config.Group] {
+		switch b.leaders[p.Config.Group] {
+		case p.ID:
+			dp -= leaderMargin
+		case q.ID:
+			dq -= leaderMargin
+		}
+	}
+	return dp < dq
+}
+
+// expire forgets flows that have been silent.
+func (b *Bond) expire(now time.Duration) {
+	b.expireAt = now + expireEvery
+	for i, f := range b.flows {
+		if f == nil || now-f.last < flowIdle || f.list != listNone || f.inRtx || f.out.len() > 0 {
+			continue
+		}
+		delete(b.byKey, f.key)
+		if f.hasID {
+			delete(b.byID, f.id)
+		}
+		b.flows[i] = nil
+		b.freeSlots = append(b.freeSlots, i)
+	}
+}
+
+// Deadline is when Advance or Next want to be called again, if nothing else happens.
+func (b *Bond) Deadline() time.Duration {
+	d := min(b.refreshAt, b.expireAt)
+	for _, p := range b.paths {
+		if p.state == Closed {
+			continue
+		}
+		if p.probeDue {
+			return 0
+		}
+		d = min(d, p.lossTime, p.in.due, p.probeAt)
+		switch p.state {
+		case Up:
+			d = min(d, p.suspectAt())
+		case Suspect:
+			d = min(d, p.stateSince+downAfter)
+		}
+	}
+	if b.waiting {
+		for _, p := range b.active {
+			if p.nextSend > b.asked && p.inflight < p.ctl.Window() {
+				d = min(d, p.nextSend)
+			}
+		}
+	}
+	return d
+}
+
+// AckDue reports whether an acknowledgement for p is owed now.
+func (b *Bond) AckDue(now time.Duration, p *Path) bool { return now >= p.in.due }
+
+// AckWanted reports whether one could be sent along with something else.
+func (b *Bond) AckWanted(p *Path) bool { return p.in.unacked > 0 }
+
+// TakeAck returns p's acknowledgement and considers it sent.
+func (b *Bond) TakeAck(now time.Duration, p *Path) Ack { return p.in.takeAck(now, p.ID) }

@@ -1,0 +1,181 @@
+package scheduler
+
+import (
+	"time"
+)
+
+// Grant is a packet bound to a path, to be sent now.
+type Grant struct {
+	Path   *Path
+	Handle Handle
+	Size   int
+	Mark   bool // set congestion-experienced in the inner header
+	// Ordered packets only; others are finished with as soon as they are sent, and their handle is the caller's again.
+	Ordered bool
+	Flow    uint16
+	Seq     uint64
+	Try     uint8 // 1 for the first transmission
+}
+
+// Chunk is what to record of an ordered grant.
+func (g *Grant) Chunk() Chunk {
+	return Chunk{Kind: ChunkPacket, Try: g.Try, Flow: g.Flow, Seq: g.Seq}
+}
+
+// scanFlows bounds how many flows are asked when the first ones have to wait.
+const scanFlows = 16
+
+// Next binds the next packet to a path. It returns false when nothing may leave now.
+func (b *Bond) Next(now time.Duration) (Grant, bool) {
+	b.waiting, b.asked = false, now
+	if len(b.active) == 0 {
+		return Grant{}, false
+	}
+	if g, ok := b.nextAgain(now, nil, 0); ok {
+		return g, true
+	}
+	if g, ok := b.nextNew(now, nil, 0); ok {
+		return g, true
+	}
+	b.waiting = b.queue.packets > 0 || b.rtx.len() > 0
+	if b.queue.packets == 0 {
+		for _, p := range b.active {
+			if p.inflight < p.ctl.Window() {
+				p.markAppLimited()
+			}
+		}
+	} else {
+		for _, p := range b.active {
+			// Left idle on purpose: its samples say nothing about its capacity either.
+			if p.ready(now, maxPacket) {
+				p.markAppLimited()
+			}
+		}
+	}
+	return Grant{}, false
+}
+
+// More binds another waiting packet that fits into room bytes of a datagram on p, if p would carry it anyway.
+func (b *Bond) More(now time.Duration, p *Path, room int) (Grant, bool) {
+	if g, ok := b.nextAgain(now, p, room); ok {
+		return g, true
+	}
+	return b.nextNew(now, p, room)
+}
+
+// nextAgain serves retransmissions, which precede new data. only and room restrict it to one path, as in More.
+func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) {
+	for n := b.rtx.len(); n > 0; n-- {
+		f := *b.rtx.at(0)
+		for f.retx.len() > 0 {
+			seq := *f.retx.at(0)
+			o := f.outAt(seq)
+			if o == nil || o.done {
+				f.retx.pop()
+				continue
+			}
+			if only != nil && int(o.size) > room {
+				break
+			}
+			p := b.pickAgain(now, f, o)
+			if p == nil || only != nil && p != only {
+				break
+			}
+			f.retx.pop()
+			o.queued = false
+			o.tries++
+			o.path, o.sent = p.ID, now
+			b.Stats.Retransmitted++
+			p.Stats.RetransmittedFrames++
+			return Grant{Path: p, Handle: o.handle, Size: int(o.size), Ordered: true, Flow: f.id, Seq: seq, Try: o.tries}, true
+		}
+		b.rtx.pop()
+		if f.retx.len() > 0 {
+			b.rtx.push(f)
+		} else {
+			f.inRtx = false
+		}
+	}
+	return Grant{}, false
+}
+
+// nextNew serves the fair queue: new flows, then old ones, passing over those that have to wait.
+func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
+	asked, bulkWaits := 0, false
+	for _, list := range [...]*ring{&b.queue.fresh, &b.queue.old} {
+		var prev *flow
+		for f := list.head; f != nil && asked < scanFlows; {
+			if f.q.len() == 0 || f.deficit <= 0 {
+				b.queue.settle(list, prev, f)
+				f = list.after(prev)
+				continue
+			}
+			asked++
+			size := int(f.q.at(0).size)
+			var p *Path
+			if !(f.bulk && bulkWaits) && (only == nil || size <= room) {
+				p = b.pick(now, f, size)
+			}
+			if p == nil || only != nil && p != only {
+				bulkWaits = bulkWaits || f.bulk
+				prev, f = f, f.next
+				continue
+			}
+			it, mark, ok := b.queue.pop(now, f, b.limits(f))
+			if ok && only != nil && int(it.size) > room {
+				// CoDel dropped the small one that was asked for; the next does not fit here.
+				b.queue.unpop(f, it)
+				ok = false
+			}
+			var g Grant
+			if ok {
+				g = b.grant(now, p, f, it, mark)
+			}
+			if f.q.len() == 0 || f.deficit <= 0 {
+				b.queue.settle(list, prev, f)
+			}
+			if ok {
+				return g, true
+			}
+			f = list.after(prev)
+		}
+	}
+	return Grant{}, false
+}
+
+// grant takes a packet out of the queue for p.
+func (b *Bond) grant(now time.Duration, p *Path, f *flow, it item, mark bool) Grant {
+	g := Grant{Path: p, Handle: it.handle, Size: int(it.size), Mark: mark}
+	if f.class == Unordered && !f.bulk && !f.hasID {
+		return g
+	}
+	if !f.hasID && !b.assignID(f) {
+		return g
+	}
+	if f.out.len() >= maxOutstanding {
+		// The receiver could not tell these numbers apart any more.
+		o := f.out.at(0)
+		b.giveUp(f, f.base, o)
+	}
+	g.Ordered, g.Flow, g.Seq, g.Try = true, f.id, f.seq, 1
+	f.out.push(outstanding{handle: it.handle, size: it.size, tries: 1, path: p.ID, first: now, sent: now})
+	f.seq++
+	return g
+}
+
+// maxOutstanding is a quarter of the 16-bit sequence space, so that its receiver can always reconstruct a number.
+const maxOutstanding = 1 << 14
+
+// assignID gives an ordered flow its number on the wire. It fails only while all numbers are in use.
+func (b *Bond) assignID(f *flow) bool {
+	for range 1 << 16 {
+		id := b.nextID
+		b.nextID++
+		if b.byID[id] == nil {
+			f.id, f.hasID = id, true
+			b.byID[id] = f
+			return true
+		}
+	}
+	return false
+}

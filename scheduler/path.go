@@ -1,0 +1,358 @@
+package scheduler
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/bondd/bondd/scheduler/cc"
+)
+
+// PathID names a path for the life of a session.
+type PathID uint8
+
+// Never is the deadline of something that waits for nothing.
+const Never = time.Duration(math.MaxInt64)
+
+// State is a rung of a path's ladder.
+//
+//	           proven                    silence              more silence
+//	Validating ──────► Up ────────────────────────► Suspect ───────────────► Down
+//	                   ▲   any acknowledgement         │                       │
+//	                   ├───────────────────────────────┘   two probes answered │
+//	                   └───────────────────────────────────────────────────────┘
+//
+// Close leads from anywhere to Closed, for good.
+type State uint8
+
+const (
+	Validating State = iota // not yet proven in both directions; carries challenges only
+	Up                      // carries data
+	Suspect                 // data is outstanding and nothing comes back; probed, all its data reinjected
+	Down                    // silent for good; probed at a slow pace
+	Closed
+)
+
+func (s State) String() string {
+	return [...]string{"validating", "up", "suspect", "down", "closed"}[s]
+}
+
+// PathConfig is what the owner knows of a path.
+type PathConfig struct {
+	Group   uint8   // paths of one uplink share a group
+	Backup  bool    // carries data only while no other path is up
+	Metered bool    // probed rarely, never carries copies
+	MaxRate float64 // cap, bytes/s; 0 means none
+	MTU     int     // largest datagram (UDP payload), bytes
+}
+
+// Path is all that is known of one path. It belongs to its Bond.
+type Path struct {
+	ID     PathID
+	Config PathConfig
+
+	state      State
+	stateSince time.Duration
+	mtu        int
+
+	log       sentLog
+	inflight  int
+	rtt       rttEstimator
+	out       delayEstimator // our datagrams, as the peer reports them
+	in        inbound        // the peer's datagrams
+	ctl       *cc.BBR
+	nextSend  time.Duration // pacing: the next datagram may leave from here on
+	largest   uint64        // highest packet number acknowledged
+	hasAcked  bool
+	reorder   uint64        // packet threshold of loss detection, datagrams
+	lossTime  time.Duration // when the next outstanding datagram counts as lost by time
+	lastAck   time.Duration // when an acknowledgement last told something new
+	reportCE  uint64        // CE count already seen
+	delivered uint64        // bytes acknowledged since the path began
+
+	deliveredAt time.Duration // receiver's clock, of the newest acknowledged datagram
+	firstSent   time.Duration
+	limitedTill uint64 // delivery samples are application-limited until delivered passes this
+
+	probeWait    time.Duration // current probe interval while suspect or down
+	probeAt      time.Duration // next probe
+	probeDue     bool
+	probesAnswer int  // answered in a row while down
+	declined     bool // ECF passed it over last time
+	rateAtDown   float64
+
+	Stats PathStats
+}
+
+// PathStats counts since the path began.
+type PathStats struct {
+	SentBytes, SentDatagrams   uint64
+	RecvBytes, RecvDatagrams   uint64
+	LostDatagrams              uint64
+	SpuriousLosses             uint64
+	Suspicions                 uint64
+	RetransmittedFrames        uint64
+	ReinjectedFrames           uint64
+	AckedDatagrams, AckedBytes uint64
+}
+
+const (
+	packetThreshold = 3 // kPacketThreshold, RFC 9002 §6.1.1
+	// maxPacketThreshold bounds the adaptation to reordering, as RFC 8985 bounds its window by one round trip.
+	maxPacketThreshold = 64
+	// maxAckDelay is the longest the peer may keep an acknowledgement (ackDelayMax) and its timer may be late.
+	maxAckDelay = ackDelayMax + 5*time.Millisecond
+	// suspectMargin is the least slack above the round trip before silence is suspicious; below it the scheduling
+	// delays of a busy host look like a dead path.
+	suspectMargin = 10 * time.Millisecond
+	// pacingCredit is how far a late timer may catch up. Ordinary timers are about 1 ms late; 2 ms keeps the rate.
+	pacingCredit = 2 * time.Millisecond
+)
+
+var errAckUnsent = errors.New("acknowledgement of a datagram that was never sent")
+
+// State is the path's rung.
+func (p *Path) State() State { return p.state }
+
+// MTU is the largest datagram the path takes, bytes of UDP payload.
+func (p *Path) MTU() int { return p.mtu }
+
+// SetMTU changes the largest datagram size.
+func (p *Path) SetMTU(n int) {
+	p.mtu = n
+	p.ctl.SetMSS(n)
+}
+
+// SRTT is the smoothed round-trip time; RTTVar its mean deviation.
+func (p *Path) SRTT() time.Duration   { return p.rtt.srtt() }
+func (p *Path) RTTVar() time.Duration { return p.rtt.rttvar() }
+
+// Rate is the estimated delivery rate, bytes/s; before the first sample it is what the window allows.
+func (p *Path) Rate() float64 {
+	if r := p.ctl.Rate(); r > 0 {
+		return r
+	}
+	return float64(p.ctl.Window()) / max(p.rtt.srtt(), timerGranularity).Seconds()
+}
+
+// Window and Inflight are in bytes.
+func (p *Path) Window() int   { return p.ctl.Window() }
+func (p *Path) Inflight() int { return p.inflight }
+
+// Delay is the relative one-way delay of our datagrams, and its 90th percentile. Only differences between paths of
+// one session mean anything.
+func (p *Path) Delay() (mean, high time.Duration) {
+	if !p.out.has {
+		return p.rtt.srtt() / 2, p.rtt.srtt() / 2
+	}
+	return p.out.mean, p.out.high
+}
+
+// Queue is how much of the delay is queueing.
+func (p *Path) Queue() time.Duration { return max(p.out.queue(p.out.mean), 0) }
+
+// DelayIn is the same for the peer's datagrams.
+func (p *Path) DelayIn() (mean, high time.Duration, ok bool) {
+	return p.in.delay.mean, p.in.delay.high, p.in.delay.has
+}
+
+// ControlState names the phase of the congestion controller.
+func (p *Path) ControlState() string { return p.ctl.State() }
+
+// NextPN is the number the next datagram must carry.
+func (p *Path) NextPN() uint64 { return p.log.next }
+
+// LargestReceived is the highest packet number that arrived.
+func (p *Path) LargestReceived() (uint64, bool) { return p.in.set.largest() }
+
+// paceWait is how long pacing holds the next datagram back.
+func (p *Path) paceWait(now time.Duration) time.Duration { return max(p.nextSend-now, 0) }
+
+// ready reports whether size bytes may leave now.
+func (p *Path) ready(now time.Duration, size int) bool {
+	return p.nextSend <= now && p.inflight+size <= p.ctl.Window()
+}
+
+// wait estimates how long size bytes would be held back by pacing and window.
+func (p *Path) wait(now time.Duration, size int, rate float64) time.Duration {
+	w := p.paceWait(now)
+	if over := p.inflight + size - p.ctl.Window(); over > 0 {
+		w = max(w, seconds(float64(over)/rate))
+	}
+	return w
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// record notes a datagram that leaves now with number NextPN.
+func (p *Path) record(now time.Duration, d Datagram) {
+	r := sent{at: now, size: int32(d.Size), probe: d.Probe, delivered: p.delivered, deliveredAt: p.deliveredAt}
+	p.Stats.SentBytes += uint64(d.Size)
+	p.Stats.SentDatagrams++
+	if !d.Eliciting {
+		r.state = sentUncounted
+		p.log.push(r, nil)
+		if p.log.base+1 == p.log.next {
+			p.log.trim(now, 0)
+		}
+		return
+	}
+	if p.inflight == 0 {
+		// From idle: the interval of the next sample begins now. On the receiver's clock that is one round trip
+		// before this datagram arrives there.
+		p.firstSent = now
+		p.deliveredAt = now + p.out.mean - p.rtt.srtt()
+		r.deliveredAt = p.deliveredAt
+	}
+	r.firstSentAt = p.firstSent
+	r.appLimited = p.delivered < p.limitedTill
+	p.ctl.OnSent(now, d.Size, p.inflight)
+	p.inflight += d.Size
+	if p.state == Up {
+		p.probeAt = now + p.probeIdleWait()
+	}
+	p.log.push(r, d.Chunks)
+	if !d.Unpaced {
+		rate := p.ctl.PacingRate()
+		cost := seconds(float64(d.Size) / rate)
+		credit := max(pacingCredit, cost)
+		p.nextSend = max(p.nextSend, now-credit) + cost
+	}
+}
+
+// markAppLimited notes that the path could have sent more than there was.
+func (p *Path) markAppLimited() { p.limitedTill = p.delivered + uint64(p.inflight) + 1 }
+
+// news is what an acknowledgement changed, appended to by onAck. The slices belong to the Bond.
+type news struct {
+	acked, lost []Chunk
+}
+
+// onAck applies an acknowledgement of our datagrams (RFC 9002 §5, §6). It reports whether it told anything new.
+func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
+	if len(a.Ranges) == 0 || a.Ranges[0].Last >= p.log.next {
+		return false, errAckUnsent
+	}
+	var (
+		newest    uint64
+		fresh     bool
+		ackedSize int
+	)
+	for _, rg := range a.Ranges {
+		if rg.Last < p.log.base {
+			break
+		}
+		for pn := max(rg.First, p.log.base); pn <= rg.Last; pn++ {
+			r := p.log.at(pn)
+			switch r.state {
+			case sentOutstanding:
+				r.state = sentAcked
+				p.inflight -= int(r.size)
+				ackedSize += int(r.size)
+				p.delivered += uint64(r.size)
+				p.Stats.AckedDatagrams++
+				n.acked = p.log.appendChunks(n.acked, r)
+				if !fresh || pn > newest {
+					newest, fresh = pn, true
+				}
+			case sentLost:
+				// It was only late: look further back before calling the next one lost.
+				r.state = sentAcked
+				p.delivered += uint64(r.size)
+				p.Stats.SpuriousLosses++
+				n.acked = p.log.appendChunks(n.acked, r)
+				if d := p.largest - pn + 1; p.hasAcked && p.largest > pn && d > p.reorder {
+					p.reorder = min(d, maxPacketThreshold)
+				}
+			}
+		}
+	}
+	if !fresh {
+		return false, nil
+	}
+	p.Stats.AckedBytes += uint64(ackedSize)
+	p.lastAck = now
+	var sample cc.Ack
+	r := p.log.at(newest)
+	if newest == a.Ranges[0].Last {
+		rtt := now - r.at - min(a.Delay, maxAckDelay)
+		sample.RTT = max(rtt, 50*time.Microsecond)
+		p.rtt.update(sample.RTT)
+		p.out.update(now, a.Owd)
+		sample.Queue = p.out.queue(a.Owd)
+		arrived := r.at + a.Owd
+		interval := max(r.at-r.firstSentAt, arrived-r.deliveredAt)
+		if interval > 0 && interval >= p.ctl.MinRTT()/2 {
+			sample.Rate = float64(p.delivered-r.delivered) / interval.Seconds()
+		}
+		p.deliveredAt = max(p.deliveredAt, arrived)
+		p.firstSent = r.at
+	} else {
+		sample.Queue = -1
+	}
+	if !p.hasAcked || newest > p.largest {
+		p.largest, p.hasAcked = newest, true
+	}
+	if a.CE > p.reportCE {
+		sample.CE = int(a.CE - p.reportCE)
+		p.reportCE = a.CE
+	}
+	sample.Delivered = ackedSize
+	sample.AppLimited = r.appLimited
+	sample.DeliveredAtSend, sample.DeliveredTotal = r.delivered, p.delivered
+	sample.Lost = p.detectLost(now, n)
+	sample.Inflight = p.inflight
+	p.ctl.OnAck(now, sample)
+	p.log.trim(now, p.rtt.srtt())
+	return true, nil
+}
+
+// detectLost declares outstanding datagrams lost by number or by time (RFC 9002 §6.1) and returns the bytes that count
+// as a sign of congestion.
+func (p *Path) detectLost(now time.Duration, n *news) (bytes int) {
+	p.lossTime = Never
+	if !p.hasAcked {
+		return 0
+	}
+	delay := p.rtt.lossDelay()
+	for pn := p.log.base; pn < p.largest; pn++ {
+		r := p.log.at(pn)
+		if r.state != sentOutstanding {
+			continue
+		}
+		if p.largest-pn < p.reorder && now-r.at < delay {
+			p.lossTime = min(p.lossTime, r.at+delay)
+			continue
+		}
+		r.state = sentLost
+		p.inflight -= int(r.size)
+		p.Stats.LostDatagrams++
+		if !r.probe {
+			bytes += int(r.size)
+		}
+		if !r.moved {
+			n.lost = p.log.appendChunks(n.lost, r)
+		}
+	}
+	return bytes
+}
+
+// oldest is the time at which the oldest outstanding datagram was sent.
+func (p *Path) oldest() (time.Duration, bool) {
+	for pn := p.log.base; pn < p.log.next; pn++ {
+		if r := p.log.at(pn); r.state == sentOutstanding && !r.probe {
+			return r.at, true
+		}
+	}
+	return 0, false
+}
+
+// suspectAt is when silence becomes suspicious: something has been outstanding for a round trip, its variation and the
+// longest acknowledgement delay, counted from the last sign of life if that is later.
+func (p *Path) suspectAt() time.Duration {
+	at, ok := p.oldest()
+	if !ok {
+		return Never
+	}
+	return max(at+p.rtt.srtt(), p.lastAck) + max(4*p.rtt.rttvar(), suspectMargin) + maxAckDelay
+}

@@ -1,0 +1,153 @@
+package scheduler
+
+import "time"
+
+const (
+	// Extra one-way delay that a class accepts for more rate (research/transport.md §3).
+	spreadInteractive = 30 * time.Millisecond
+	spreadOrdered     = 150 * time.Millisecond
+	// againSlack: a repair may arrive so much later than on the best path.
+	againSlack = 20 * time.Millisecond
+	// sparseDebt is how far a sparse flow may run ahead of pacing. At 100 kb/s it cannot build a queue.
+	sparseDebt = 5 * time.Millisecond
+	// sparseOver: sparse packets may exceed the window by two datagrams, as RFC 9002 §7.5 allows probes to.
+	sparseOver = 2 * maxPacket
+)
+
+// arrival estimates how long from now size bytes take to the far end on p, up to the constant offset that all paths
+// share, and the relative one-way delay it is based on.
+func (p *Path) arrival(now time.Duration, size int, ordered bool) (a, d time.Duration) {
+	rate := p.Rate()
+	d, high := p.Delay()
+	a = p.wait(now, size, rate) + seconds(float64(size)/rate) + d
+	if ordered {
+		a += high - d
+	}
+	return a, d
+}
+
+// pick chooses the path for the packet at the head of f, or nil for waiting.
+func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
+	size += overhead
+	ordered := f.class == Ordered || f.hasID
+	limit := spreadInteractive
+	if f.bulk {
+		limit = spreadOrdered
+	}
+	best, bestA := b.best(now, size, ordered)
+	if best == nil {
+		return nil
+	}
+	if best.ready(now, size) || f.sparse && best.readySparse(now, size) {
+		return best
+	}
+	// The best path is blocked for the moment. A slower one that is ready helps only if the faster ones would not drain
+	// the backlog sooner (ECF, Lim et al. 2017).
+	minD := Never
+	for _, p := range b.active {
+		if d, _ := p.Delay(); p.mtu >= size {
+			minD = min(minD, d)
+		}
+	}
+	var chosen *Path
+	chosenD := Never
+	backlog := b.queue.bytes
+	if !f.bulk {
+		backlog = f.bytes
+	}
+	for _, p := range b.active {
+		if p == best || p.mtu < size || !p.ready(now, size) {
+			continue
+		}
+		d, _ := p.Delay()
+		if d >= chosenD || d-minD > limit {
+			continue
+		}
+		var faster float64
+		for _, q := range b.active {
+			if qd, _ := q.Delay(); q != p && q.mtu >= size && qd < d {
+				faster += q.Rate()
+			}
+		}
+		if faster > 0 {
+			drain := seconds(float64(backlog) / faster)
+			if p.declined {
+				drain = drain * 8 / 10
+			}
+			if late := d - bestA; late > drain {
+				p.declined = true
+				continue
+			}
+		}
+		p.declined = false
+		chosen, chosenD = p, d
+	}
+	return chosen
+}
+
+// best is the path of the earliest arrival among those that take size bytes.
+func (b *Bond) best(now time.Duration, size int, ordered bool) (best *Path, bestA time.Duration) {
+	bestA = Never
+	for _, p := range b.active {
+		if p.mtu < size {
+			continue
+		}
+		if a, _ := p.arrival(now, size, ordered); a < bestA {
+			best, bestA = p, a
+		}
+	}
+	return best, bestA
+}
+
+// readySparse reports whether a packet of a sparse flow may leave now.
+func (p *Path) readySparse(now time.Duration, size int) bool {
+	return p.paceWait(now) <= sparseDebt && p.inflight+size <= p.ctl.Window()+sparseOver
+}
+
+// pickAgain chooses the path for a repair: the earliest arrival, but not where it was lost twice, and not much later
+// than the best.
+func (b *Bond) pickAgain(now time.Duration, f *flow, o *outstanding) *Path {
+	size := int(o.size) + overhead
+	best, bestA := b.best(now, size, true)
+	if best == nil {
+		return nil
+	}
+	if best.readySparse(now, size) {
+		return best
+	}
+	var chosen *Path
+	chosenA := bestA + againSlack
+	for _, p := range b.active {
+		if p.mtu < size || p == best || !p.ready(now, size) {
+			continue
+		}
+		if a, _ := p.arrival(now, size, true); a < chosenA {
+			chosen, chosenA = p, a
+		}
+	}
+	return chosen
+}
+
+// limits are CoDel's bounds for f. An ordered bulk flow needs a backlog of the spread between its paths, or the slower
+// ones are never worth using: target = 1.2 spread + 10 ms, interval at least twice the slowest round trip
+// (research/transport.md §3).
+func (b *Bond) limits(f *flow) codelLimits {
+	lim := codelLimits{target: codelTarget, interval: codelInterval}
+	if !f.bulk {
+		return lim
+	}
+	minD, maxD, slow := Never, -Never, time.Duration(0)
+	for _, p := range b.active {
+		d, _ := p.Delay()
+		minD = min(minD, d)
+	}
+	for _, p := range b.active {
+		if d, _ := p.Delay(); d-minD <= spreadOrdered {
+			maxD = max(maxD, d)
+			slow = max(slow, p.rtt.srtt())
+		}
+	}
+	lim.target = max(codelTarget, (maxD-minD)*12/10+10*time.Millisecond)
+	lim.interval = max(codelInterval, slow+lim.target)
+	return lim
+}

@@ -1,0 +1,129 @@
+package scheduler
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// lone is a Bond with paths that never refuse: the queue alone decides.
+func lone(t *testing.T, n int) *Bond {
+	t.Helper()
+	b := New(Config{}, rand.New(rand.NewPCG(1, 1)))
+	for i := range n {
+		p := b.AddPath(0, PathID(i), PathConfig{Group: uint8(i), MTU: 1472})
+		b.Proven(0, p)
+	}
+	return b
+}
+
+// take grants one packet and takes it as arrived at once, so that window and pacing never stand in the way.
+func take(t *testing.T, b *Bond, now time.Duration) (Grant, bool) {
+	t.Helper()
+	g, ok := b.Next(now)
+	if ok && g.Ordered {
+		f := b.byID[g.Flow]
+		b.finish(f, f.outAt(g.Seq))
+	}
+	return g, ok
+}
+
+func TestFlowsShareByBytes(t *testing.T) {
+	b := lone(t, 1)
+	// One flow with large packets, one with small ones, both with plenty.
+	for i := range 400 {
+		b.Enqueue(0, 1, Ordered, Handle(i), 1400, false)
+	}
+	for i := range 2000 {
+		b.Enqueue(0, 2, Ordered, Handle(1000+i), 200, false)
+	}
+	var got [2]int
+	for range 1000 {
+		g, ok := take(t, b, 0)
+		if !ok {
+			t.Fatal("nothing granted")
+		}
+		if g.Handle >= 1000 {
+			got[1] += g.Size
+		} else {
+			got[0] += g.Size
+		}
+	}
+	if r := float64(got[0]) / float64(got[1]); r < .9 || r > 1.1 {
+		t.Errorf("shares %v", got)
+	}
+}
+
+func TestNewFlowGoesFirst(t *testing.T) {
+	b := lone(t, 1)
+	for i := range 100 {
+		b.Enqueue(0, 1, Ordered, Handle(i), 1400, false)
+	}
+	for range 5 {
+		take(t, b, 0)
+	}
+	b.Enqueue(0, 2, Unordered, 500, 100, false)
+	for i := range 3 {
+		if g, _ := take(t, b, 0); g.Handle == 500 {
+			return
+		} else if i == 2 {
+			t.Errorf("the new flow still waits behind %d", g.Handle)
+		}
+	}
+}
+
+func TestOverflowHitsTheFattestFlow(t *testing.T) {
+	b := New(Config{QueueLimit: 10_000}, rand.New(rand.NewPCG(1, 1)))
+	for i := range 6 {
+		b.Enqueue(0, 1, Unordered, Handle(i), 1400, false)
+	}
+	b.Enqueue(0, 2, Unordered, 100, 1000, false)
+	b.Enqueue(0, 2, Unordered, 101, 1000, false)
+	freed := b.Freed()
+	if len(freed) != 1 || freed[0] != 0 {
+		t.Errorf("dropped %v, want the head of the fat flow", freed)
+	}
+	if b.Backlog() > 10_000 {
+		t.Errorf("%d bytes wait", b.Backlog())
+	}
+}
+
+func TestCodelDropsFromAStandingQueueAndMarksWhereItMay(t *testing.T) {
+	for _, ect := range []bool{false, true} {
+		b := lone(t, 1)
+		var now time.Duration
+		h, dropped, marked := Handle(0), 0, 0
+		for range 50 {
+			b.Enqueue(now, 1, Unordered, h, 1000, ect)
+			h++
+		}
+		// One packet in, one out, each millisecond: the queue stands at 50 ms.
+		for range 2000 {
+			now += ms
+			b.Enqueue(now, 1, Unordered, h, 1000, ect)
+			h++
+			g, _ := take(t, b, now)
+			if g.Mark {
+				marked++
+			}
+		}
+		dropped = int(b.queue.drops)
+		if ect && (marked < 10 || dropped > 0) || !ect && (dropped < 10 || marked > 0) {
+			t.Errorf("ect %v: %d dropped, %d marked", ect, dropped, marked)
+		}
+	}
+}
+
+// Sojourn below the target is never punished.
+func TestCodelLeavesAShortQueueAlone(t *testing.T) {
+	b := lone(t, 1)
+	var now time.Duration
+	for i := range 5000 {
+		now += ms
+		b.Enqueue(now, 1, Unordered, Handle(i), 1000, false)
+		take(t, b, now)
+	}
+	if b.queue.drops != 0 {
+		t.Errorf("%d drops", b.queue.drops)
+	}
+}

@@ -1,0 +1,143 @@
+package buf
+
+import "sync"
+
+const (
+	// Size is the length in bytes of the memory of one Buf. It holds an
+	// Ethernet-sized packet with all that is put around it, and two of them
+	// fill one 4 KiB page.
+	Size = 2048
+	// Headroom is where the content of a fresh Buf begins, in bytes. The
+	// datagram header, timestamp and frame header in front of a packet take at
+	// most 20; the rest leaves room for further frames before the packet, and for
+	// the header a TUN device puts in front of it.
+	Headroom = 128
+	// Tailroom is what MaxPacket leaves free behind a packet, in bytes: 16 for
+	// the tag of the AEAD, the rest in reserve.
+	Tailroom = 32
+	// MaxPacket is the longest packet, in bytes, that fits behind Headroom and
+	// can still be sealed in place.
+	MaxPacket = Size - Headroom - Tailroom
+)
+
+// Buf holds one packet or one datagram. Get one from the pool with Get; the
+// zero value is not usable.
+type Buf struct {
+	// CsumStart and CsumOffset say where the transport checksum of the packet
+	// remains to be finished: the sum runs from byte CsumStart of the content to
+	// its end, and the result belongs at CsumStart+CsumOffset (as in struct
+	// virtio_net_hdr with VIRTIO_NET_HDR_F_NEEDS_CSUM). Both are 0 when the
+	// checksum is complete.
+	CsumStart, CsumOffset uint16
+
+	front, end int
+	pooled     bool
+	data       [Size]byte
+}
+
+var pool = sync.Pool{New: func() any { return &Buf{pooled: true, data: poison} }}
+
+// Get returns an empty buffer whose content begins at Headroom. The caller
+// owns it. The memory is not cleared.
+func Get() *Buf {
+	b := pool.Get().(*Buf)
+	if raceEnabled && b.data != poison {
+		panic("buf: internal error: buffer written to after release")
+	}
+	b.pooled = false
+	b.Reset()
+	return b
+}
+
+// Release gives b back to the pool; the caller must not touch it again. It
+// panics when b was released before.
+func (b *Buf) Release() {
+	if b.pooled {
+		panic("buf: internal error: buffer released twice")
+	}
+	b.pooled = true
+	if raceEnabled {
+		b.data = poison
+	}
+	pool.Put(b)
+}
+
+// Reset makes b empty again, with its content at Headroom and both checksum
+// fields 0.
+func (b *Buf) Reset() {
+	b.check()
+	b.front, b.end = Headroom, Headroom
+	b.CsumStart, b.CsumOffset = 0, 0
+}
+
+// Bytes returns the content. Its capacity reaches to the end of the buffer, so
+// that an AEAD can append its tag in place; Extend then makes the tag part of
+// the content.
+func (b *Buf) Bytes() []byte {
+	b.check()
+	return b.data[b.front:b.end]
+}
+
+// Len returns the length of the content in bytes.
+func (b *Buf) Len() int { return b.end - b.front }
+
+// Room returns the free space behind the content, to be read into. Extend
+// makes what was read part of the content.
+func (b *Buf) Room() []byte {
+	b.check()
+	return b.data[b.end:]
+}
+
+// Extend grows the content at the tail by n bytes and returns the new part,
+// whose bytes are what Room showed there. It panics when the room is shorter
+// than n.
+func (b *Buf) Extend(n int) []byte {
+	b.check()
+	if n < 0 || n > Size-b.end {
+		panic("buf: internal error: extended past the end")
+	}
+	b.end += n
+	return b.data[b.end-n : b.end]
+}
+
+// Prepend grows the content at the head by n bytes and returns the new part,
+// whose bytes are undefined. It panics when less than n bytes are free there.
+func (b *Buf) Prepend(n int) []byte {
+	b.check()
+	if n < 0 || n > b.front {
+		panic("buf: internal error: no headroom left")
+	}
+	b.front -= n
+	return b.data[b.front : b.front+n]
+}
+
+// Append copies p behind the content. It panics when p is longer than Room.
+func (b *Buf) Append(p []byte) { copy(b.Extend(len(p)), p) }
+
+// TrimFront removes the first n bytes of the content. It panics when there are
+// fewer.
+func (b *Buf) TrimFront(n int) {
+	b.check()
+	if n < 0 || n > b.Len() {
+		panic("buf: internal error: trimmed more than the content")
+	}
+	b.front += n
+}
+
+// Truncate shortens the content to its first n bytes. It panics when there are
+// fewer.
+func (b *Buf) Truncate(n int) {
+	b.check()
+	if n < 0 || n > b.Len() {
+		panic("buf: internal error: truncated to more than the content")
+	}
+	b.end = b.front + n
+}
+
+// check panics when a released buffer is used. It costs nothing without the
+// race detector.
+func (b *Buf) check() {
+	if raceEnabled && b.pooled {
+		panic("buf: internal error: buffer used after release")
+	}
+}

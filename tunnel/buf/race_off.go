@@ -1,0 +1,7 @@
+//go:build !race
+
+package buf
+
+const raceEnabled = false
+
+var poison [Size]byte
