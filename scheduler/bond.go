@@ -48,6 +48,10 @@ type Bond struct {
 	scratch    news
 	waiting    bool          // the last Next ended with packets queued
 	asked      time.Duration // when Next was last called
+	tails      fifo[*flow]   // flows that may want copies of what they have in flight
+	copyAt     time.Duration // when the next acknowledgement is overdue
+	copyBudget float64       // bytes
+	arrived    []StreamPiece
 	probeOrder int
 	Stats      Stats
 }
@@ -56,7 +60,7 @@ type Bond struct {
 type Stats struct {
 	CodelDrops, CodelMarks, Overflows uint64
 	GivenUp                           uint64 // ordered packets not sent again any more
-	Retransmitted, Reinjected         uint64
+	Retransmitted, Reinjected, Copied uint64
 }
 
 // Change is a path that went from one rung to another.
@@ -89,7 +93,7 @@ func New(cfg Config, rng *rand.Rand) *Bond {
 	if cfg.Retry == 0 {
 		cfg.Retry = defaultRetry
 	}
-	return &Bond{cfg: cfg, rng: rng, byKey: map[FlowKey]*flow{}, byID: map[uint16]*flow{}, queue: fairQueue{limit: cfg.QueueLimit}}
+	return &Bond{cfg: cfg, rng: rng, byKey: map[FlowKey]*flow{}, byID: map[uint16]*flow{}, queue: fairQueue{limit: cfg.QueueLimit}, copyAt: Never, copyBudget: copyBurst}
 }
 
 // AddPath adds a path in state Validating. IDs must rise.
@@ -125,7 +129,7 @@ func (b *Bond) flowFor(now time.Duration, key FlowKey, class Class) *flow {
 	if f := b.byKey[key]; f != nil {
 		return f
 	}
-	f := &flow{key: key, class: class, sparse: true, window: now, last: now, busy: now}
+	f := &flow{key: key, class: class, sparse: true, since: now, last: now, busy: now}
 	if n := len(b.freeSlots); n > 0 {
 		f.slot = b.freeSlots[n-1]
 		b.freeSlots = b.freeSlots[:n-1]
@@ -189,7 +193,10 @@ func (b *Bond) NextSkip() (Skip, bool) {
 func (b *Bond) HasSkips() bool { return b.skips.len() > 0 }
 
 // Record notes that a datagram leaves on p now, with number p.NextPN().
-func (b *Bond) Record(now time.Duration, p *Path, d Datagram) { p.record(now, d) }
+func (b *Bond) Record(now time.Duration, p *Path, d Datagram) {
+	b.copyBudget = min(b.copyBudget+copyShare*float64(d.Size), copyBurst)
+	p.record(now, d)
+}
 
 // Received notes a datagram of the peer on p: authenticated, not a replay. owd is our clock minus its timestamp.
 func (b *Bond) Received(now, at time.Duration, p *Path, pn uint64, size int, owd time.Duration, eliciting bool, ecn uint8) {
@@ -252,7 +259,7 @@ func (b *Bond) lost(now time.Duration, p *Path, c Chunk) {
 			return
 		}
 		o.avoid |= 1 << (p.ID & 15)
-		if now-o.first > b.cfg.Retry {
+		if f.class != Stream && now-o.first > b.cfg.Retry {
 			b.Stats.GivenUp++
 			b.giveUp(f, c.Seq, o)
 			return
@@ -290,7 +297,11 @@ func (b *Bond) finish(f *flow, o *outstanding) {
 		return
 	}
 	o.done = true
-	b.freed = append(b.freed, o.handle)
+	if f.class == Stream {
+		b.arrived = append(b.arrived, StreamPiece{f.key, o.offset, int(o.size)})
+	} else {
+		b.freed = append(b.freed, o.handle)
+	}
 	for f.out.len() > 0 && f.out.at(0).done {
 		f.out.pop()
 		f.base++

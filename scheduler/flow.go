@@ -13,6 +13,8 @@ const (
 	Unordered Class = iota
 	// Ordered: delivered in order, sent again within a deadline (TCP that is not carried as a stream).
 	Ordered
+	// Stream: bytes instead of packets, sent again until they arrive.
+	Stream
 )
 
 // FlowKey is a keyed hash of the 5-tuple.
@@ -29,6 +31,7 @@ type item struct {
 // outstanding is an ordered packet that has been sent and is not yet done with.
 type outstanding struct {
 	handle Handle
+	offset uint64 // streams: of the first byte
 	size   int32
 	tries  uint8
 	done   bool // acknowledged or given up
@@ -63,7 +66,7 @@ type flow struct {
 
 	last    time.Duration // newest packet
 	busy    time.Duration // since when the queue has not been empty
-	window  time.Duration // start of the current measuring window
+	since   time.Duration // start of the current measuring window
 	arrived int           // bytes in it
 	sparse  bool
 	bulk    bool
@@ -75,7 +78,25 @@ type flow struct {
 	seq   uint64
 	out   fifo[outstanding]
 	retx  fifo[uint64]
-	inRtx bool // is in Bond.rtxFlows
+	inRtx bool // is in Bond.rtx
+
+	// Streams.
+	offset  uint64 // of the next byte to be granted
+	offered int    // bytes ready beyond it
+	window  int    // of those, what the peer takes
+	ended   bool
+	inTail  bool // is in Bond.tails
+}
+
+// idle reports whether nothing waits.
+func (f *flow) idle() bool { return f.bytes == 0 }
+
+// head is the size of what would be sent next, bytes.
+func (f *flow) head() int {
+	if f.class == Stream {
+		return min(f.bytes, maxPacket-streamOverhead-48)
+	}
+	return int(f.q.at(0).size)
 }
 
 func (f *flow) outAt(seq uint64) *outstanding {
@@ -100,15 +121,15 @@ const (
 
 // classify updates what kind of flow this is, when a packet of size arrives.
 func (f *flow) classify(now time.Duration, size int) {
-	if now-f.window > sparseWindow {
-		f.sparse = f.arrived <= sparseBytes || now-f.window > 2*sparseWindow
-		f.window, f.arrived = now, 0
+	if now-f.since > sparseWindow {
+		f.sparse = f.arrived <= sparseBytes || now-f.since > 2*sparseWindow
+		f.since, f.arrived = now, 0
 	}
 	f.arrived += size
 	if f.arrived > sparseBytes {
 		f.sparse = false
 	}
-	if f.q.len() == 0 {
+	if f.idle() {
 		if now-f.last > bulkIdle {
 			f.bulk = false
 		}

@@ -270,10 +270,12 @@ func (b *Bond) leads(p, q *Path) bool {
 func (b *Bond) expire(now time.Duration) {
 	b.expireAt = now + expireEvery
 	for i, f := range b.flows {
-		if f == nil || now-f.last < flowIdle || f.list != listNone || f.inRtx || f.out.len() > 0 {
+		if f == nil || !f.ended && now-f.last < flowIdle || f.list != listNone || f.inRtx || f.inTail || f.out.len() > 0 || f.class == Stream && !f.ended {
 			continue
 		}
-		delete(b.byKey, f.key)
+		if b.byKey[f.key] == f {
+			delete(b.byKey, f.key)
+		}
 		if f.hasID {
 			delete(b.byID, f.id)
 		}
@@ -284,7 +286,7 @@ func (b *Bond) expire(now time.Duration) {
 
 // Deadline is when Advance or Next want to be called again, if nothing else happens.
 func (b *Bond) Deadline() time.Duration {
-	d := min(b.refreshAt, b.expireAt)
+	d := min(b.refreshAt, b.expireAt, b.copyAt)
 	for _, p := range b.paths {
 		if p.state == Closed {
 			continue

@@ -10,14 +10,18 @@ type Grant struct {
 	Handle Handle
 	Size   int
 	Mark   bool // set congestion-experienced in the inner header
-	// Ordered packets only; others are finished with as soon as they are sent, and their handle is the caller's again.
+	Key    FlowKey
+	// Stream pieces only: the bytes [Offset, Offset+Size) of stream Key.
+	Stream bool
+	Offset uint64
+	// Ordered packets and stream pieces only; others are finished with as soon as they are sent, and their handle is the caller's again.
 	Ordered bool
 	Flow    uint16
 	Seq     uint64
 	Try     uint8 // 1 for the first transmission
 }
 
-// Chunk is what to record of an ordered grant.
+// Chunk is what to record of an ordered grant or a piece.
 func (g *Grant) Chunk() Chunk {
 	return Chunk{Kind: ChunkPacket, Try: g.Try, Flow: g.Flow, Seq: g.Seq}
 }
@@ -37,8 +41,11 @@ func (b *Bond) Next(now time.Duration) (Grant, bool) {
 	if g, ok := b.nextNew(now, nil, 0); ok {
 		return g, true
 	}
-	b.waiting = b.queue.packets > 0 || b.rtx.len() > 0
-	if b.queue.packets == 0 {
+	if g, ok := b.nextCopy(now); ok {
+		return g, true
+	}
+	b.waiting = b.queue.bytes > 0 || b.rtx.len() > 0
+	if b.queue.bytes == 0 {
 		for _, p := range b.active {
 			if p.inflight < p.ctl.Window() {
 				p.markAppLimited()
@@ -77,7 +84,11 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 			if only != nil && int(o.size) > room {
 				break
 			}
-			p := b.pickAgain(now, f, o)
+			p := b.pickAgain(now, o)
+			if p == nil && f.class == Stream && b.tooLong(int(o.size)) {
+				b.split(f, seq, o.size/2)
+				continue
+			}
 			if p == nil || only != nil && p != only {
 				break
 			}
@@ -87,7 +98,7 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 			o.path, o.sent = p.ID, now
 			b.Stats.Retransmitted++
 			p.Stats.RetransmittedFrames++
-			return Grant{Path: p, Handle: o.handle, Size: int(o.size), Ordered: true, Flow: f.id, Seq: seq, Try: o.tries}, true
+			return b.regrant(p, f, seq, o), true
 		}
 		b.rtx.pop()
 		if f.retx.len() > 0 {
@@ -105,15 +116,16 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 	for _, list := range [...]*ring{&b.queue.fresh, &b.queue.old} {
 		var prev *flow
 		for f := list.head; f != nil && asked < scanFlows; {
-			if f.q.len() == 0 || f.deficit <= 0 {
+			if f.idle() || f.deficit <= 0 {
+				b.watchTail(f)
 				b.queue.settle(list, prev, f)
 				f = list.after(prev)
 				continue
 			}
 			asked++
-			size := int(f.q.at(0).size)
+			size := f.head()
 			var p *Path
-			if !(f.bulk && bulkWaits) && (only == nil || size <= room) {
+			if !(f.bulk && bulkWaits) && (only == nil || size <= room || f.class == Stream && room >= pieceMin) {
 				p = b.pick(now, f, size)
 			}
 			if p == nil || only != nil && p != only {
@@ -121,17 +133,15 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 				prev, f = f, f.next
 				continue
 			}
-			it, mark, ok := b.queue.pop(now, f, b.limits(f))
-			if ok && only != nil && int(it.size) > room {
-				// CoDel dropped the small one that was asked for; the next does not fit here.
-				b.queue.unpop(f, it)
-				ok = false
-			}
 			var g Grant
-			if ok {
-				g = b.grant(now, p, f, it, mark)
+			var ok bool
+			if f.class == Stream {
+				g, ok = b.grantPiece(now, p, f, room)
+			} else {
+				g, ok = b.grantPacket(now, p, f, room)
 			}
-			if f.q.len() == 0 || f.deficit <= 0 {
+			if f.idle() || f.deficit <= 0 {
+				b.watchTail(f)
 				b.queue.settle(list, prev, f)
 			}
 			if ok {
@@ -141,6 +151,20 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 		}
 	}
 	return Grant{}, false
+}
+
+// grantPacket takes the next packet of f past CoDel. room is as in grantPiece.
+func (b *Bond) grantPacket(now time.Duration, p *Path, f *flow, room int) (Grant, bool) {
+	it, mark, ok := b.queue.pop(now, f, b.limits(f))
+	if !ok {
+		return Grant{}, false
+	}
+	if room > 0 && int(it.size) > room {
+		// CoDel dropped the small one that was asked for; the next does not fit here.
+		b.queue.unpop(f, it)
+		return Grant{}, false
+	}
+	return b.grant(now, p, f, it, mark), true
 }
 
 // grant takes a packet out of the queue for p.

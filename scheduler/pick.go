@@ -5,7 +5,10 @@ import "time"
 const (
 	// Extra one-way delay that a class accepts for more rate (research/transport.md §3).
 	spreadInteractive = 30 * time.Millisecond
-	spreadOrdered     = 150 * time.Millisecond
+	// spreadYoung is for an ordered flow that is not yet bulk. An inner TCP in slow start takes a rise of its round trip
+	// by 4 ms for a full path and stops (HyStart; RFC 9406 §4.2), long before the path is full.
+	spreadYoung   = 4 * time.Millisecond
+	spreadOrdered = 150 * time.Millisecond
 	// againSlack: a repair may arrive so much later than on the best path.
 	againSlack = 20 * time.Millisecond
 	// sparseDebt is how far a sparse flow may run ahead of pacing. At 100 kb/s it cannot build a queue.
@@ -29,10 +32,18 @@ func (p *Path) arrival(now time.Duration, size int, ordered bool) (a, d time.Dur
 // pick chooses the path for the packet at the head of f, or nil for waiting.
 func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 	size += overhead
-	ordered := f.class == Ordered || f.hasID
+	ordered := f.class != Unordered || f.hasID
 	limit := spreadInteractive
-	if f.bulk {
+	switch {
+	case f.bulk && f.class == Stream:
+		limit = spreadStream
+		size = min(size, b.leastMTU())
+	case f.class == Stream:
+		size = min(size, b.leastMTU())
+	case f.bulk:
 		limit = spreadOrdered
+	case f.class == Ordered:
+		limit = spreadYoung
 	}
 	best, bestA := b.best(now, size, ordered)
 	if best == nil {
@@ -79,10 +90,34 @@ func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 				continue
 			}
 		}
+		if f.class == Stream && b.wouldBlock(f, p, d, size) {
+			continue
+		}
 		p.declined = false
 		chosen, chosenD = p, d
 	}
 	return chosen
+}
+
+// wouldBlock is BLEST's test (Ferlin et al. 2016): until a piece sent on p arrives, the faster paths could send so much
+// more that the peer's window would be used up, and they would stand still.
+func (b *Bond) wouldBlock(f *flow, p *Path, d time.Duration, size int) bool {
+	need := float64(size)
+	for _, q := range b.active {
+		if qd, _ := q.Delay(); q != p && qd < d {
+			need += q.Rate() * (d - qd).Seconds()
+		}
+	}
+	return need > float64(f.window)
+}
+
+// leastMTU is the largest datagram that every path in use takes.
+func (b *Bond) leastMTU() int {
+	n := maxPacket
+	for _, p := range b.active {
+		n = min(n, p.mtu)
+	}
+	return n
 }
 
 // best is the path of the earliest arrival among those that take size bytes.
@@ -104,9 +139,19 @@ func (p *Path) readySparse(now time.Duration, size int) bool {
 	return p.paceWait(now) <= sparseDebt && p.inflight+size <= p.ctl.Window()+sparseOver
 }
 
+// tooLong reports whether no path in use takes size bytes of user data.
+func (b *Bond) tooLong(size int) bool {
+	for _, p := range b.active {
+		if p.mtu >= size+overhead {
+			return false
+		}
+	}
+	return true
+}
+
 // pickAgain chooses the path for a repair: the earliest arrival, but not where it was lost twice, and not much later
 // than the best.
-func (b *Bond) pickAgain(now time.Duration, f *flow, o *outstanding) *Path {
+func (b *Bond) pickAgain(now time.Duration, o *outstanding) *Path {
 	size := int(o.size) + overhead
 	best, bestA := b.best(now, size, true)
 	if best == nil {

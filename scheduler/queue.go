@@ -118,7 +118,7 @@ func (q *fairQueue) pop(now time.Duration, f *flow, lim codelLimits) (it item, m
 func (q *fairQueue) settle(list *ring, prev, f *flow) {
 	list.remove(prev, f)
 	switch {
-	case f.q.len() > 0:
+	case !f.idle():
 		f.deficit += quantum
 		f.list = listOld
 		q.old.push(f)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -12,8 +13,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"errors"
 )
 
 func mustGenerate(t testing.TB) PrivateKey {

@@ -1,0 +1,69 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+)
+
+// Role says which side of the bond the machine is.
+type Role uint8
+
+const (
+	// Gateway masquerades what it sends into the TUN.
+	Gateway Role = iota
+	// Exit masquerades what comes from the TUN and leaves elsewhere.
+	Exit
+)
+
+// DefaultTable is the name of the one table.
+const DefaultTable = "bondd"
+
+// Config is all that the table depends on.
+type Config struct {
+	Table string // name of the table; empty: DefaultTable
+	Role  Role
+	TUN   string // device name
+	// Inner are the exit's inner networks, whose sources are masqueraded. Empty:
+	// whatever comes in by the TUN (needs Linux 5.7; older ones do not know the
+	// inbound interface that late). A gateway ignores it.
+	Inner []netip.Prefix
+}
+
+var (
+	// ErrRights says that the process may not change the firewall. It also is
+	// fs.ErrPermission.
+	ErrRights = fmt.Errorf("not allowed to change nftables: run as root or give the binary CAP_NET_ADMIN: %w", fs.ErrPermission)
+
+	// ErrUnsupported says that the kernel lacks a feature. It also is
+	// errors.ErrUnsupported.
+	ErrUnsupported = fmt.Errorf("this system lacks a needed feature: %w", errors.ErrUnsupported)
+)
+
+// maxName is the longest name of a network device in bytes (IFNAMSIZ - 1).
+const maxName = 15
+
+// check refuses what could not be said in nft's own language.
+func (c Config) check() error {
+	switch {
+	case c.TUN == "" || len(c.TUN) > maxName || strings.ContainsAny(c.TUN, "\"*\\/ \t\n"):
+		return fmt.Errorf("nftables: %q cannot be the name of the TUN device: give 1 to %d letters or digits", c.TUN, maxName)
+	case strings.ContainsAny(c.table(), "\" \t\n;{}") || len(c.table()) > 255:
+		return fmt.Errorf("nftables: %q cannot be the name of a table", c.Table)
+	}
+	for _, p := range c.Inner {
+		if !p.IsValid() || p.Bits() == 0 {
+			return fmt.Errorf("nftables: inner network %s is not a network of its own", p)
+		}
+	}
+	return nil
+}
+
+func (c Config) table() string {
+	if c.Table == "" {
+		return DefaultTable
+	}
+	return c.Table
+}

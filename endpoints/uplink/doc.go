@@ -1,0 +1,85 @@
+// Package uplink knows which ways out the machine has and keeps its routing as
+// bondd wants it.
+//
+// Three parts, from the outside in:
+//
+//   - a Monitor reports the uplinks as whole Snapshots, by netlink;
+//   - MakePlan and Diff are pure: a snapshot and a Want give a Plan, two plans
+//     give Ops, and every Op prints as the `ip` or `sysctl` command it stands for;
+//   - a System reads the kernel (Current), carries Ops out (Apply), both in one
+//     (Sync), removes a crashed predecessor's leavings (Sweep) and its own (Close).
+//
+// The owner's life: Check or Open, Sweep, then Sync(MakePlan(snapshot, want)) at
+// every snapshot, Close. The TUN device must be open before the first Sync. Sync
+// looks at the kernel each time, because the kernel drops routes by itself when
+// an interface goes down.
+//
+// An interface is an uplink when the main table has a default route over it, or
+// when it is named; never when it is the loopback, our TUN, or excluded.
+//
+// # What is put into the kernel
+//
+// On a gateway, for both families (i is the uplink's Index):
+//
+//	17700  fwmark 0xb0dd0000+i          -> table 45000+i   outer datagrams, each by its uplink
+//	17701  fwmark 0xb0dd0000/0xffff0000 -> unreachable     outer datagrams whose uplink is gone
+//	17710  all                          -> main, no default routes: the LAN, specific routes
+//	17720  from an uplink's address     -> table 45000+i   answers leave by the way of the question
+//	17730  all                          -> table 45999     the rest goes into the TUN
+//
+//	table 45000+i   the uplink's subnets, its default route, and behind them an
+//	                "unreachable" one: an outer datagram never falls through to the TUN
+//	table 45999     default by the TUN; "unreachable" for a family without inner address
+//
+// All of it has protocol 177. 17710 stands before 17720 so that an uplink's
+// address can be spoken to from the LAN, and so that a machine with one arm
+// answers its neighbours directly. Further: addresses and state of the TUN,
+// ip_forward, IPv6 forwarding (and accept_ra 2 where it was 1, or the uplinks
+// would lose their advertised routes), rp_filter 2 where it was strict. An exit
+// gets only the TUN and forwarding.
+//
+// Table 45999 stays when the bond has no live path, so LAN traffic is not leaked
+// to a direct uplink. It goes when the process dies, since the route goes with
+// the device: after a crash, and until the restart, the machine routes as if
+// there were no bondd.
+//
+// # What is taken back
+//
+// Rules are ours by priority (17700..17799) and protocol, routes by protocol and
+// table, both found in the kernel itself. What cannot be found there,
+// earlier sysctl values and what we did to the TUN, is in a state file that is
+// written before the change, locked while its owner lives, and named by the TUN
+// and the network namespace. A value that somebody else has changed in the
+// meantime is left. Only one living System per namespace owns rules and tables; a
+// second one gets ErrBusy for them and nothing else (an exit beside a gateway works).
+//
+// # Threads
+//
+// Pure functions and values are free of any rule. A Monitor has one goroutine,
+// which turns netlink events into hints and is joined by Close; snapshots are
+// taken on the caller's goroutine in Next. A System has none; one caller at a
+// time. Watch, Open and every System method act on the network namespace of the
+// calling thread, and must all be called in the same one.
+//
+// Losses (link down, interface or address gone) are reported at once; whatever
+// comes or changes is awaited for 50 ms of quiet (200 ms at most).
+//
+// # Known weaknesses
+//
+//   - The main table's default routes are recognised as such: one made of
+//     0.0.0.0/1 and 128.0.0.0/1 (OpenVPN's def1) is a specific route and bypasses
+//     the bond.
+//   - The outer datagrams of another tunnel on the same machine go into the bond
+//     like everything else. If that tunnel is an uplink itself, its own socket must
+//     be routed by a specific route in the main table, or it runs in a circle.
+//   - Rules or routes that somebody deletes while all uplinks stay as they are
+//     come back only with the next snapshot.
+//   - A listing of routes is filtered by the kernel from Linux 4.20 on; before, a full
+//     routing table is copied at each look.
+//   - State files of namespaces that died with their process stay in /run/bondd
+//     until the next boot; short-lived namespaces should name their own (Options.State).
+//
+// References: RFC 3704 (reverse path), RFC 4861 6.2.2 (routers and
+// advertisements), RFC 5549 (IPv4 by an IPv6 next hop), RFC 6724 and RFC 8981
+// (source addresses), Linux Documentation/networking/ip-sysctl.
+package uplink

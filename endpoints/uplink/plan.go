@@ -1,0 +1,218 @@
+package uplink
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Role says which side of the bond the machine is.
+type Role uint8
+
+const (
+	// Gateway sends the LAN's traffic into the TUN and outer datagrams out of
+	// each uplink by its own table.
+	Gateway Role = iota
+	// Exit forwards between the TUN and the internet; it needs no rules.
+	Exit
+)
+
+// Want is what the owner asks of the machine.
+type Want struct {
+	Role     Role
+	TUN      string         // name of the open TUN device
+	TUNAddrs []netip.Prefix // inner addresses with the length of the inner network
+	TUNMTU   int            // bytes; 0 leaves the MTU alone (it is kept by the owner of the device)
+}
+
+// Plan is the whole desired state, in the order in which it is put in place.
+// It is a value: comparing, printing and keeping it has no effect.
+type Plan struct {
+	Items []Item
+	// Notes are sentences for the user about what the plan leaves out and why.
+	Notes []string
+}
+
+// String is one command per line, as Diff(Plan{}, p) would print it.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, it := range p.Items {
+		b.WriteString(Op{Add, it}.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// MakePlan computes the plan for a snapshot. It is pure. Uplinks with an Index
+// outside 1..MaxIndex have no table and are left out, with a note.
+func MakePlan(s Snapshot, w Want) Plan {
+	p := &planner{snap: s, want: w}
+	p.has4 = slices.ContainsFunc(w.TUNAddrs, func(a netip.Prefix) bool { return a.Addr().Is4() })
+	p.has6 = slices.ContainsFunc(w.TUNAddrs, func(a netip.Prefix) bool { return a.Addr().Is6() })
+	if !s.IPv6 && p.has6 {
+		p.note("IPv6 is absent or switched off on this machine (net.ipv6.conf.all.disable_ipv6): IPv6 inside the bond is left out, IPv4 works.")
+	}
+	for _, u := range s.Uplinks {
+		if u.Index < 1 || u.Index > MaxIndex {
+			p.note("uplink %s has no number in 1..%d and is left out.", u.Name, MaxIndex)
+			continue
+		}
+		p.uplinks = append(p.uplinks, u)
+	}
+
+	p.forwarding()
+	p.device()
+	if w.Role == Gateway {
+		p.bondRoutes()
+		for _, u := range p.uplinks {
+			p.uplinkRoutes(u)
+		}
+		p.rules(false)
+		if s.IPv6 {
+			p.rules(true)
+		}
+	}
+	return p.plan
+}
+
+type planner struct {
+	snap       Snapshot
+	want       Want
+	uplinks    []Uplink
+	has4, has6 bool // the TUN has inner addresses of that family
+	plan       Plan
+}
+
+func (p *planner) add(it Item) { p.plan.Items = append(p.plan.Items, it) }
+
+func (p *planner) note(format string, args ...any) {
+	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
+}
+
+// forwarding makes the machine a router.
+func (p *planner) forwarding() {
+	for _, u := range p.uplinks {
+		if p.want.Role == Gateway {
+			// A strict reverse-path check drops what comes back on an uplink that
+			// the main table would not choose (RFC 3704 2.4: loose for multihoming).
+			p.add(Sysctl{Key: "net/ipv4/conf/" + u.Name + "/rp_filter", Value: "2", When: "1"})
+		}
+	}
+	p.add(Sysctl{Key: keyForward4, Value: "1"})
+	if p.snap.IPv6 {
+		p.add(Sysctl{Key: keyForward6, Value: "1"})
+	}
+}
+
+// device brings the TUN up with its addresses.
+func (p *planner) device() {
+	tun := p.want.TUN
+	if p.snap.IPv6 {
+		if p.has6 {
+			// Systems that set conf.default.disable_ipv6 would refuse the address.
+			p.add(Sysctl{Key: "net/ipv6/conf/" + tun + "/disable_ipv6", Value: "0"})
+		}
+		// No link-local address, hence no router solicitations into the bond.
+		p.add(Sysctl{Key: "net/ipv6/conf/" + tun + "/addr_gen_mode", Value: "1"})
+	}
+	p.add(Link{Dev: tun, MTU: p.want.TUNMTU})
+	for _, a := range p.want.TUNAddrs {
+		if a.Addr().Is6() && !p.snap.IPv6 {
+			continue
+		}
+		p.add(Address{Dev: tun, Prefix: a})
+	}
+}
+
+// bondRoutes fills the table of everything that is to go through the bond. A
+// family without an inner address is refused there, not leaked to an uplink.
+func (p *planner) bondRoutes() {
+	for _, v6 := range p.families() {
+		r := Route{V6: v6, Table: TableBond, Dev: p.want.TUN}
+		if v6 {
+			r.Metric = metricDefault6
+		}
+		if has := p.has4; (v6 && !p.has6) || (!v6 && !has) {
+			p.note("no inner %s address: the LAN's %s traffic is refused, not sent around the bond.", family(v6), family(v6))
+			r = Route{V6: v6, Table: TableBond, Unreachable: true, Metric: metricRefuse}
+		}
+		p.add(r)
+	}
+}
+
+// uplinkRoutes fills one uplink's table.
+func (p *planner) uplinkRoutes(u Uplink) {
+	for _, v6 := range p.families() {
+		usable, gateway, direct := u.Usable4(), u.Gateway4, u.Default4
+		connected, metric := 0, 0
+		if v6 {
+			usable, gateway, direct = u.Usable6(), u.Gateway6, u.Default6
+			connected, metric = metricConnected6, metricDefault6
+		}
+		if usable {
+			for _, dst := range subnets(u, v6) {
+				p.add(Route{V6: v6, Table: u.Table(), Dst: dst, Dev: u.Name, Metric: connected})
+			}
+			switch {
+			case gateway.IsValid():
+				p.add(Route{V6: v6, Table: u.Table(), Via: gateway, Dev: u.Name, Metric: metric,
+					OnLink: !covered(u, gateway)})
+			case direct || u.PointToPoint:
+				p.add(Route{V6: v6, Table: u.Table(), Dev: u.Name, Metric: metric})
+			}
+		}
+		p.add(Route{V6: v6, Table: u.Table(), Unreachable: true, Metric: metricRefuse})
+	}
+}
+
+// rules of one family, least intrusive first: the one that turns the LAN's
+// traffic is the last to come and the first to go.
+func (p *planner) rules(v6 bool) {
+	for _, u := range p.uplinks {
+		p.add(Rule{V6: v6, Priority: PriorityMark, Mark: u.Mark(), Mask: 0xffffffff, Table: u.Table()})
+	}
+	p.add(Rule{V6: v6, Priority: PriorityMarkLost, Mark: MarkBase, Mask: MarkMask, Unreachable: true})
+	p.add(Rule{V6: v6, Priority: PriorityMain, Table: tableMain, SuppressDefault: true})
+	for _, u := range p.uplinks {
+		for _, a := range u.Addrs {
+			if a.Addr().Is6() == v6 {
+				p.add(Rule{V6: v6, Priority: PriorityFrom, From: a.Addr(), Table: u.Table()})
+			}
+		}
+	}
+	p.add(Rule{V6: v6, Priority: PriorityBond, Table: TableBond})
+}
+
+// families lists what the kernel can do: false is IPv4, true is IPv6.
+func (p *planner) families() []bool {
+	if p.snap.IPv6 {
+		return []bool{false, true}
+	}
+	return []bool{false}
+}
+
+// subnets are the networks directly on the uplink, each once.
+func subnets(u Uplink, v6 bool) []netip.Prefix {
+	var nets []netip.Prefix
+	for _, a := range u.Addrs {
+		if n := a.Masked(); a.Addr().Is6() == v6 && !a.IsSingleIP() && !slices.Contains(nets, n) {
+			nets = append(nets, n)
+		}
+	}
+	return nets
+}
+
+// covered tells whether the kernel can see by itself that the gateway is on
+// the link: in one of the subnets, or link-local.
+func covered(u Uplink, gw netip.Addr) bool {
+	return gw.Is6() && gw.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(u.Addrs, func(p netip.Prefix) bool { return p.Contains(gw) })
+}
+
+func family(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
