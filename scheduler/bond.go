@@ -9,7 +9,8 @@ import (
 
 // Config of a Bond. The zero value means the defaults.
 type Config struct {
-	QueueLimit int           // bytes that may wait; default 4 MiB
+	QueueLimit int // bytes that may wait; default 4 MiB
+	Policy     Policy
 	Retry      time.Duration // how long after its first transmission an ordered packet is worth sending again; default 250 ms
 }
 
@@ -31,6 +32,7 @@ type Bond struct {
 	active     []*Path
 	leaders    [256]PathID
 	hasLeader  [256]bool
+	chosen     PathID // policy Standby: the path in use
 	refreshAt  time.Duration
 	queue      fairQueue
 	flows      []*flow // by slot, nil where free
@@ -52,8 +54,11 @@ type Bond struct {
 	copyAt     time.Duration // when the next acknowledgement is overdue
 	copyBudget float64       // bytes
 	arrived    []StreamPiece
+	twin       twin
+	twinCredit float64 // bytes
+	twinAt     time.Duration
 	probeOrder int
-	Stats      Stats
+	stats      Stats
 }
 
 // Stats counts since the session began.
@@ -61,6 +66,7 @@ type Stats struct {
 	CodelDrops, CodelMarks, Overflows uint64
 	GivenUp                           uint64 // ordered packets not sent again any more
 	Retransmitted, Reinjected, Copied uint64
+	Twins                             uint64
 }
 
 // Change is a path that went from one rung to another.
@@ -148,6 +154,13 @@ func (b *Bond) Enqueue(now time.Duration, key FlowKey, class Class, h Handle, si
 	f.classify(now, size)
 	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, at: now}, b.flows)
 	b.reap()
+}
+
+// Stats are the counters now.
+func (b *Bond) Stats() Stats {
+	s := b.stats
+	s.CodelDrops, s.CodelMarks, s.Overflows = b.queue.drops, b.queue.marks, b.queue.overflows
+	return s
 }
 
 // Backlog is the number of bytes waiting.
@@ -258,9 +271,9 @@ func (b *Bond) lost(now time.Duration, p *Path, c Chunk) {
 		if o == nil || o.done || o.queued || o.tries != c.Try {
 			return
 		}
-		o.avoid |= 1 << (p.ID & 15)
-		if f.class != Stream && now-o.first > b.cfg.Retry {
-			b.Stats.GivenUp++
+		// A packet that nobody orders is worth one repair while its flow is striped, none otherwise.
+		if f.class == Unordered && !f.bulk || f.class == Ordered && now-o.first > b.cfg.Retry {
+			b.stats.GivenUp++
 			b.giveUp(f, c.Seq, o)
 			return
 		}

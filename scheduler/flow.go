@@ -13,6 +13,9 @@ const (
 	Unordered Class = iota
 	// Ordered: delivered in order, sent again within a deadline (TCP that is not carried as a stream).
 	Ordered
+	// Loose: as Unordered, however much there is of it (pure acknowledgements of an inner TCP: each one replaces those
+	// before, so that waiting for a lost one only delays the sender).
+	Loose
 	// Stream: bytes instead of packets, sent again until they arrive.
 	Stream
 )
@@ -36,9 +39,9 @@ type outstanding struct {
 	tries  uint8
 	done   bool // acknowledged or given up
 	queued bool // waiting in retx
-	copied bool // a copy went out beside the original (reinjection), once
+	atOnce bool // to be delivered without waiting for those before it
+	copied bool // a copy went out beside the original, once
 	path   PathID
-	avoid  uint16 // set of paths (id mod 16) that lost it
 	first  time.Duration
 	sent   time.Duration // newest transmission
 }
@@ -68,6 +71,7 @@ type flow struct {
 	busy    time.Duration // since when the queue has not been empty
 	since   time.Duration // start of the current measuring window
 	arrived int           // bytes in it
+	granted int           // packets so far
 	sparse  bool
 	bulk    bool
 

@@ -106,7 +106,7 @@ func (b *Bond) reinject(now time.Duration, p *Path) {
 		for i := range uint64(r.chunks) {
 			c := *p.log.chunk(r.firstChunk + i)
 			if c.Kind == ChunkPacket {
-				b.Stats.Reinjected++
+				b.stats.Reinjected++
 				p.Stats.ReinjectedFrames++
 			}
 			b.lost(now, p, c)
@@ -244,6 +244,24 @@ func (b *Bond) refresh(now time.Duration) {
 		if !placed {
 			b.active = append(b.active, p)
 		}
+	}
+	if b.cfg.Policy == Standby && len(b.active) > 1 {
+		best := b.active[0]
+		for _, p := range b.active[1:] {
+			dp, _ := p.Delay()
+			dq, _ := best.Delay()
+			if p.ID == b.chosen {
+				dp -= leaderMargin
+			}
+			if best.ID == b.chosen {
+				dq -= leaderMargin
+			}
+			if dp < dq {
+				best = p
+			}
+		}
+		b.chosen = best.ID
+		b.active = append(b.active[:0], best)
 	}
 	for _, p := range b.active {
 		b.leaders[p.Config.Group], b.hasLeader[p.Config.Group] = p.ID, true

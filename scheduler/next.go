@@ -11,6 +11,8 @@ type Grant struct {
 	Size   int
 	Mark   bool // set congestion-experienced in the inner header
 	Key    FlowKey
+	// Unordered packets that have a twin: numbered like ordered ones, delivered at once.
+	AtOnce bool
 	// Stream pieces only: the bytes [Offset, Offset+Size) of stream Key.
 	Stream bool
 	Offset uint64
@@ -34,6 +36,9 @@ func (b *Bond) Next(now time.Duration) (Grant, bool) {
 	b.waiting, b.asked = false, now
 	if len(b.active) == 0 {
 		return Grant{}, false
+	}
+	if g, ok := b.nextTwin(now); ok {
+		return g, true
 	}
 	if g, ok := b.nextAgain(now, nil, 0); ok {
 		return g, true
@@ -96,8 +101,9 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 			o.queued = false
 			o.tries++
 			o.path, o.sent = p.ID, now
-			b.Stats.Retransmitted++
+			b.stats.Retransmitted++
 			p.Stats.RetransmittedFrames++
+			b.twinRepair(now, p, f, seq, o)
 			return b.regrant(p, f, seq, o), true
 		}
 		b.rtx.pop()
@@ -170,10 +176,12 @@ func (b *Bond) grantPacket(now time.Duration, p *Path, f *flow, room int) (Grant
 // grant takes a packet out of the queue for p.
 func (b *Bond) grant(now time.Duration, p *Path, f *flow, it item, mark bool) Grant {
 	g := Grant{Path: p, Handle: it.handle, Size: int(it.size), Mark: mark}
-	if f.class == Unordered && !f.bulk && !f.hasID {
+	f.granted++
+	if f.class == Loose {
 		return g
 	}
-	if !f.hasID && !b.assignID(f) {
+	other := b.wantsTwin(now, p, f, g.Size)
+	if f.class == Unordered && !f.bulk && other == nil || !f.hasID && !b.assignID(f) {
 		return g
 	}
 	if f.out.len() >= maxOutstanding {
@@ -181,8 +189,12 @@ func (b *Bond) grant(now time.Duration, p *Path, f *flow, it item, mark bool) Gr
 		o := f.out.at(0)
 		b.giveUp(f, f.base, o)
 	}
-	g.Ordered, g.Flow, g.Seq, g.Try = true, f.id, f.seq, 1
-	f.out.push(outstanding{handle: it.handle, size: it.size, tries: 1, path: p.ID, first: now, sent: now})
+	atOnce := f.class == Unordered && !f.bulk
+	f.out.push(outstanding{handle: it.handle, size: it.size, tries: 1, path: p.ID, first: now, sent: now, atOnce: atOnce})
+	g.Ordered, g.AtOnce, g.Flow, g.Seq, g.Try = true, atOnce, f.id, f.seq, 1
+	if other != nil && b.twin.f == nil {
+		b.twin = twin{f, f.seq, other}
+	}
 	f.seq++
 	return g
 }

@@ -69,6 +69,7 @@ type Path struct {
 	lastAck   time.Duration // when an acknowledgement last told something new
 	reportCE  uint64        // CE count already seen
 	delivered uint64        // bytes acknowledged since the path began
+	loss      float64       // share of datagrams lost, over about the last lossMemory
 
 	deliveredAt time.Duration // receiver's clock, of the newest acknowledged datagram
 	firstSent   time.Duration
@@ -109,6 +110,9 @@ const (
 	pacingCredit = 2 * time.Millisecond
 )
 
+// lossMemory is over how many datagrams loss is averaged: long enough to tell 0.3 %.
+const lossMemory = 512
+
 var errAckUnsent = errors.New("acknowledgement of a datagram that was never sent")
 
 // State is the path's rung.
@@ -147,6 +151,9 @@ func (p *Path) Delay() (mean, high time.Duration) {
 	}
 	return p.out.mean, p.out.high
 }
+
+// Loss is the share of datagrams lost lately.
+func (p *Path) Loss() float64 { return p.loss }
 
 // Queue is how much of the delay is queueing.
 func (p *Path) Queue() time.Duration { return max(p.out.queue(p.out.mean), 0) }
@@ -251,6 +258,7 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 				ackedSize += int(r.size)
 				p.delivered += uint64(r.size)
 				p.Stats.AckedDatagrams++
+				p.loss -= p.loss / lossMemory
 				n.acked = p.log.appendChunks(n.acked, r)
 				if !fresh || pn > newest {
 					newest, fresh = pn, true
@@ -328,6 +336,7 @@ func (p *Path) detectLost(now time.Duration, n *news) (bytes int) {
 		p.inflight -= int(r.size)
 		p.Stats.LostDatagrams++
 		if !r.probe {
+			p.loss += (1 - p.loss) / lossMemory
 			bytes += int(r.size)
 		}
 		if !r.moved {

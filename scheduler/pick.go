@@ -13,6 +13,8 @@ const (
 	againSlack = 20 * time.Millisecond
 	// sparseDebt is how far a sparse flow may run ahead of pacing. At 100 kb/s it cannot build a queue.
 	sparseDebt = 5 * time.Millisecond
+	// bulkDrain: what a bulk flow has queued is only the beginning of what it will send.
+	bulkDrain = 4
 	// sparseOver: sparse packets may exceed the window by two datagrams, as RFC 9002 §7.5 allows probes to.
 	sparseOver = 2 * maxPacket
 )
@@ -32,7 +34,7 @@ func (p *Path) arrival(now time.Duration, size int, ordered bool) (a, d time.Dur
 // pick chooses the path for the packet at the head of f, or nil for waiting.
 func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 	size += overhead
-	ordered := f.class != Unordered || f.hasID
+	ordered := f.class == Ordered || f.class == Stream || f.hasID
 	limit := spreadInteractive
 	switch {
 	case f.bulk && f.class == Stream:
@@ -82,6 +84,9 @@ func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 		}
 		if faster > 0 {
 			drain := seconds(float64(backlog) / faster)
+			if f.bulk {
+				drain *= bulkDrain
+			}
 			if p.declined {
 				drain = drain * 8 / 10
 			}
@@ -174,8 +179,8 @@ func (b *Bond) pickAgain(now time.Duration, o *outstanding) *Path {
 }
 
 // limits are CoDel's bounds for f. An ordered bulk flow needs a backlog of the spread between its paths, or the slower
-// ones are never worth using: target = 1.2 spread + 10 ms, interval at least twice the slowest round trip
-// (research/transport.md §3).
+// ones are never worth using: target = 2 spread + 10 ms (with 1.2, as in research/transport.md §3, CoDel cut the flow
+// before the slower path had grown out of start-up: V+L 64 instead of 72 of 77 Mb/s in the simulator).
 func (b *Bond) limits(f *flow) codelLimits {
 	lim := codelLimits{target: codelTarget, interval: codelInterval}
 	if !f.bulk {
@@ -192,7 +197,7 @@ func (b *Bond) limits(f *flow) codelLimits {
 			slow = max(slow, p.rtt.srtt())
 		}
 	}
-	lim.target = max(codelTarget, (maxD-minD)*12/10+10*time.Millisecond)
+	lim.target = max(codelTarget, 2*(maxD-minD)+10*time.Millisecond)
 	lim.interval = max(codelInterval, slow+lim.target)
 	return lim
 }

@@ -14,6 +14,8 @@ const (
 	// reorderSpan is how far beyond the next expected packet a sequence number may lie: half the 16-bit space, less what
 	// may arrive late.
 	reorderSpan = 1 << 14
+	// lateSpan is how far back a packet that was passed over may still come: 200 ms at 100 Mb/s.
+	lateSpan = 2048
 )
 
 // Drop says why a received packet was not taken. Zero means it was.
@@ -33,7 +35,8 @@ func (d Drop) String() string {
 // held is a place in an ordered flow's sequence.
 type held struct {
 	present bool
-	gone    bool // the sender gave it up
+	gone    bool // the sender gave it up, or it was delivered before its turn
+	early   bool // the latter
 	handle  Handle
 	size    int32
 	at      time.Duration
@@ -49,9 +52,9 @@ type orderedFlow struct {
 	last  time.Duration
 	// behind is when the first packet behind the present hole arrived.
 	due time.Duration
-	// late remembers which of the 64 numbers below next were released without having arrived.
-	late uint64
-	slot int
+	// missed holds a bit for each of the lateSpan numbers below next: released without having arrived.
+	missed [lateSpan / 64]uint64
+	slot   int
 }
 
 // Reorder releases the packets of ordered flows in order, each flow for itself.
@@ -71,6 +74,7 @@ type Reorder struct {
 // ReorderStats counts since the session began.
 type ReorderStats struct {
 	InOrder, Held, Late, Duplicates, TooFar, PoolFull uint64
+	AtOnce                                            uint64
 	TimedOut                                          uint64 // holes passed over by the timer
 	Skipped                                           uint64 // holes the sender gave up
 	MaxHeldBytes                                      uint64
@@ -104,16 +108,8 @@ func (r *Reorder) Push(now time.Duration, id, seq16 uint16, h Handle, size int) 
 		return DropTooFar
 	}
 	if seq < f.next {
-		// Released without it; TCP can still use it if it has not been there before.
-		back := f.next - 1 - seq
-		if back >= 64 || f.late&(1<<back) == 0 {
-			r.Stats.Duplicates++
-			return DropReplay
-		}
-		f.late &^= 1 << back
-		r.Stats.Late++
-		r.ready.push(h)
-		return Taken
+		// Released without it; TCP can still use it.
+		return r.pushLate(f, seq, h)
 	}
 	if seq == f.next && f.count == 0 && f.top <= seq+1 {
 		f.pass(true)
@@ -129,7 +125,7 @@ func (r *Reorder) Push(now time.Duration, id, seq16 uint16, h Handle, size int) 
 	}
 	f.reach(seq)
 	e := f.at(seq)
-	if e.present {
+	if e.present || e.early {
 		r.Stats.Duplicates++
 		return DropReplay
 	}
@@ -139,6 +135,45 @@ func (r *Reorder) Push(now time.Duration, id, seq16 uint16, h Handle, size int) 
 	r.Stats.Held++
 	r.Stats.MaxHeldBytes = max(r.Stats.MaxHeldBytes, uint64(r.bytes))
 	r.run(now, f)
+	return Taken
+}
+
+// PushAtOnce takes a packet that is to be delivered without waiting for those before it, once.
+func (r *Reorder) PushAtOnce(now time.Duration, id, seq16 uint16, h Handle) Drop {
+	f := r.flow(now, id)
+	f.last = now
+	seq, ok := f.expand(seq16)
+	if !ok {
+		r.Stats.TooFar++
+		return DropTooFar
+	}
+	if seq < f.next {
+		return r.pushLate(f, seq, h)
+	}
+	f.reach(seq)
+	if e := f.at(seq); e.present || e.gone {
+		r.Stats.Duplicates++
+		return DropReplay
+	}
+	// Its place is settled: nothing behind it waits for it.
+	f.at(seq).gone, f.at(seq).early = true, true
+	r.Stats.AtOnce++
+	r.ready.push(h)
+	r.run(now, f)
+	return Taken
+}
+
+// pushLate takes a packet that was passed over, if it has not been there before.
+func (r *Reorder) pushLate(f *orderedFlow, seq uint64, h Handle) Drop {
+	back := f.next - 1 - seq
+	word, bit := f.missedBit(seq)
+	if back >= lateSpan || *word&bit == 0 {
+		r.Stats.Duplicates++
+		return DropReplay
+	}
+	*word &^= bit
+	r.Stats.Late++
+	r.ready.push(h)
 	return Taken
 }
 
@@ -209,9 +244,12 @@ func (r *Reorder) run(now time.Duration, f *orderedFlow) {
 			f.pass(true)
 			continue
 		case e.gone:
+			early := e.early
 			*e = held{}
-			r.Stats.Skipped++
-			f.pass(false)
+			if !early {
+				r.Stats.Skipped++
+			}
+			f.pass(early)
 			continue
 		}
 		break
@@ -303,9 +341,15 @@ func (f *orderedFlow) reach(seq uint64) {
 
 // pass moves the expectation on by one; arrived says whether that packet was delivered.
 func (f *orderedFlow) pass(arrived bool) {
-	f.next++
-	f.late <<= 1
-	if !arrived {
-		f.late |= 1
+	word, bit := f.missedBit(f.next)
+	if arrived {
+		*word &^= bit
+	} else {
+		*word |= bit
 	}
+	f.next++
+}
+
+func (f *orderedFlow) missedBit(seq uint64) (word *uint64, bit uint64) {
+	return &f.missed[seq%lateSpan/64], 1 << (seq % 64)
 }

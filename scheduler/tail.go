@@ -17,7 +17,7 @@ const (
 
 // watchTail remembers a flow that may want copies.
 func (b *Bond) watchTail(f *flow) {
-	if !f.inTail && f.out.len() > 0 && f.class != Unordered {
+	if !f.inTail && f.out.len() > 0 && f.class != Unordered && f.class != Loose {
 		f.inTail = true
 		b.tails.push(f)
 	}
@@ -57,7 +57,7 @@ func (b *Bond) copyOf(now time.Duration, f *flow) (Grant, bool) {
 	overdue = min(max(overdue, overdueMin), overdueMax) + maxAckDelay
 	for i := range min(f.out.len(), copyLook) {
 		o := f.out.at(i)
-		if o.done || o.queued || o.copied {
+		if o.done || o.queued || o.copied || o.atOnce {
 			continue
 		}
 		p := b.Path(o.path)
@@ -89,7 +89,7 @@ func (b *Bond) copyOf(now time.Duration, f *flow) (Grant, bool) {
 		o.tries++
 		o.path, o.sent = best.ID, now
 		b.copyBudget -= float64(o.size)
-		b.Stats.Copied++
+		b.stats.Copied++
 		return b.regrant(best, f, f.base+uint64(i), o), true
 	}
 	return Grant{}, false
@@ -98,7 +98,7 @@ func (b *Bond) copyOf(now time.Duration, f *flow) (Grant, bool) {
 // regrant is a grant of what was sent before.
 func (b *Bond) regrant(p *Path, f *flow, seq uint64, o *outstanding) Grant {
 	return Grant{
-		Path: p, Handle: o.handle, Size: int(o.size), Ordered: f.class != Stream, Stream: f.class == Stream, Key: f.key,
+		Path: p, Handle: o.handle, Size: int(o.size), Ordered: f.class != Stream, AtOnce: o.atOnce, Stream: f.class == Stream, Key: f.key,
 		Offset: o.offset, Flow: f.id, Seq: seq, Try: o.tries,
 	}
 }

@@ -76,11 +76,26 @@ func parsePacket(p []byte, seed uint64) (x parsed, ok bool) {
 	if !x.fragment && (x.proto == protoTCP || x.proto == protoUDP) && x.l4+4 <= total {
 		h = mix(h, uint64(binary.LittleEndian.Uint32(p[x.l4:])))
 	}
-	x.key = scheduler.FlowKey(mix(h, seed))
 	if x.proto == protoTCP && !x.fragment {
 		x.class = scheduler.Ordered
+		if pureAck(p[x.l4:]) {
+			// A flow of its own, which overtakes the data of the same direction.
+			x.class = scheduler.Loose
+			h = mix(h, 1)
+		}
 	}
+	x.key = scheduler.FlowKey(mix(h, seed))
 	return x, true
+}
+
+// pureAck reports whether a TCP segment carries an acknowledgement and nothing else.
+func pureAck(t []byte) bool {
+	const (
+		ack       = 0x10
+		ecn       = 0xc0 // CWR, ECE
+		minHeader = 20
+	)
+	return len(t) >= minHeader && len(t) == int(t[12]>>4)*4 && t[13]&^ecn == ack
 }
 
 // skipExtensions finds the transport header of an IPv6 packet (RFC 8200 §4).

@@ -6,6 +6,7 @@ import (
 
 	"github.com/bondd/bondd/scheduler"
 	"github.com/bondd/bondd/tunnel/buf"
+	"github.com/bondd/bondd/tunnel/wire"
 )
 
 // PullPackets fills out with IP packets for the TUN device, in the order in which they were released. The buffers are
@@ -24,8 +25,8 @@ func (s *Session) deliver(packet []byte, b *buf.Buf, a *Arrival, lone, partial b
 }
 
 // deliverOrdered gives a packet of an ordered flow its place. It reports whether b has been used for it.
-func (s *Session) deliverOrdered(now time.Duration, flow, seq uint16, packet []byte, b *buf.Buf, a *Arrival, lone, partial bool) bool {
-	out := s.accept(packet, b, a, lone, partial)
+func (s *Session) deliverOrdered(now time.Duration, kind wire.Kind, flow, seq uint16, packet []byte, b *buf.Buf, a *Arrival, lone bool) bool {
+	out := s.accept(packet, b, a, lone, kind == wire.KindOrderedPartial || kind == wire.KindNumberedPartial)
 	if out == nil {
 		// Its place must not stay a hole.
 		s.reorder.Skip(now, flow, seq, 1)
@@ -33,7 +34,13 @@ func (s *Session) deliverOrdered(now time.Duration, flow, seq uint16, packet []b
 		return false
 	}
 	h := s.keep(out)
-	if s.reorder.Push(now, flow, seq, h, out.Len()) != scheduler.Taken {
+	var d scheduler.Drop
+	if kind == wire.KindNumbered || kind == wire.KindNumberedPartial {
+		d = s.reorder.PushAtOnce(now, flow, seq, h)
+	} else {
+		d = s.reorder.Push(now, flow, seq, h, out.Len())
+	}
+	if d != scheduler.Taken {
 		s.take(h)
 		if out == b {
 			return false

@@ -163,6 +163,7 @@ func packet(proto uint8, port uint16, number uint32, size int) *buf.Buf {
 	copy(p[12:], []byte{10, 0, 0, 1, 10, 0, 0, 2})
 	binary.BigEndian.PutUint16(p[20:], port)
 	binary.BigEndian.PutUint16(p[22:], 80)
+	p[32] = 5 << 4 // a TCP header without options
 	binary.BigEndian.PutUint32(p[36:], number)
 	return b
 }

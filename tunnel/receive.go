@@ -101,13 +101,13 @@ func (s *Session) frames(now time.Duration, p *path, a *Arrival, b *buf.Buf) (ke
 			if s.deliver(body, b, a, r.Done(), kind == wire.KindPacketPartial) {
 				return true, true
 			}
-		case wire.KindOrdered, wire.KindOrderedPartial:
+		case wire.KindOrdered, wire.KindOrderedPartial, wire.KindNumbered, wire.KindNumberedPartial:
 			flow, seq, packet, err := wire.ParseOrdered(body)
 			if err != nil {
 				s.drops.Malformed++
 				continue
 			}
-			if s.deliverOrdered(now, flow, seq, packet, b, a, r.Done(), kind == wire.KindOrderedPartial) {
+			if s.deliverOrdered(now, kind, flow, seq, packet, b, a, r.Done()) {
 				return true, true
 			}
 		default:

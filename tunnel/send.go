@@ -110,16 +110,11 @@ func (s *Session) pullData(now time.Duration) (Out, bool) {
 			ecn = 0
 		}
 		last := i == len(s.grants)-1
-		partial := packet.CsumOffset != 0
-		switch {
-		case g.Ordered && partial:
-			dg = wire.AppendOrderedHeader(dg, wire.KindOrderedPartial, last, g.Flow, uint16(g.Seq), packet.Len())
-		case g.Ordered:
-			dg = wire.AppendOrderedHeader(dg, wire.KindOrdered, last, g.Flow, uint16(g.Seq), packet.Len())
-		case partial:
-			dg = wire.AppendPacketHeader(dg, wire.KindPacketPartial, last, packet.Len())
-		default:
-			dg = wire.AppendPacketHeader(dg, wire.KindPacket, last, packet.Len())
+		kind := packetKind(g, packet.CsumOffset != 0)
+		if g.Ordered {
+			dg = wire.AppendOrderedHeader(dg, kind, last, g.Flow, uint16(g.Seq), packet.Len())
+		} else {
+			dg = wire.AppendPacketHeader(dg, kind, last, packet.Len())
 		}
 		dg = append(dg, packet.Bytes()...)
 		if g.Ordered {
@@ -129,6 +124,21 @@ func (s *Session) pullData(now time.Duration) (Out, bool) {
 		}
 	}
 	return s.finish(now, p, b, dg, p.to, scheduler.Datagram{Eliciting: true, Chunks: s.chunks}, ecn), true
+}
+
+// packetKind is the frame a packet travels in; partial if its transport checksum is unfinished.
+func packetKind(g *scheduler.Grant, partial bool) wire.Kind {
+	kind := wire.KindPacket
+	switch {
+	case g.AtOnce:
+		kind = wire.KindNumbered
+	case g.Ordered:
+		kind = wire.KindOrdered
+	}
+	if partial {
+		kind++ // the PARTIAL kinds follow the others
+	}
+	return kind
 }
 
 // framed is the size of a packet with its frame header, when another frame follows.

@@ -55,6 +55,7 @@ type Config struct {
 	Suite                  seal.Suite
 	SendSecret, RecvSecret [32]byte
 	Sources                []netip.Prefix // inner source addresses accepted from the peer; nil accepts any
+	Policy                 scheduler.Policy
 	Limits                 Limits
 }
 
@@ -127,7 +128,7 @@ func New(now time.Duration, cfg Config, rng *rand.Rand) (*Session, error) {
 	}
 	return &Session{
 		cfg: cfg, rng: rng, seed: rng.Uint64(), sealer: sealer, opener: opener,
-		bond:    scheduler.New(scheduler.Config{QueueLimit: cfg.Limits.QueueBytes}, rng),
+		bond:    scheduler.New(scheduler.Config{QueueLimit: cfg.Limits.QueueBytes, Policy: cfg.Policy}, rng),
 		reorder: scheduler.NewReorder(cfg.Limits.ReorderBytes),
 		started: now, lastUp: now, epochAt: now, innerMTU: defaultInnerMTU,
 	}, nil

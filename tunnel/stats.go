@@ -57,7 +57,7 @@ type Stats struct {
 func (s *Session) Stats(time.Duration) Stats {
 	st := Stats{
 		Suite: s.cfg.Suite.String(), Epoch: s.sealer.Epoch(), InnerMTU: s.innerMTU, Backlog: s.bond.Backlog(), Held: s.reorder.Bytes(),
-		Drops: s.drops, Sending: s.bond.Stats, Ordering: s.reorder.Stats,
+		Drops: s.drops, Sending: s.bond.Stats(), Ordering: s.reorder.Stats,
 	}
 	for _, p := range s.paths {
 		ps := PathStats{

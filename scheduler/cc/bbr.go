@@ -30,6 +30,7 @@ type BBR struct {
 
 	// the model of the path
 	bw       bandwidth
+	top      float64 // largest recent estimate: the link's rate as far as seen
 	seed     float64 // rate remembered from before, until measured
 	rtt      minimum // bare round trip
 	base     time.Duration
@@ -56,12 +57,17 @@ type BBR struct {
 	stepAge int // rounds of this step
 	busy    int // rounds of this cycle that were not app-limited
 	lossTest
+	rival rival
 
 	// round-trip probe
 	phase     time.Duration
 	nextProbe time.Duration
 	refreshed time.Duration // when the base was last seen
 	probeDone time.Duration
+	proven    time.Duration // base as seen with little in flight; 0: never
+	staggered bool          // the next probe has its own turn
+	probeLow  time.Duration // smallest round trip of this probe
+	probeFrom time.Duration // base before it
 
 	allowance int // bytes: window while recovering from a timeout; 0: none
 }
@@ -127,6 +133,14 @@ func (c *BBR) OnAck(now time.Duration, a Ack) {
 	c.measure(now, a)
 	c.account(now, a, round)
 
+	c.watch(now, a, round)
+
+	if c.rival.level != polite {
+		if round {
+			c.roundLost, c.roundGot = 0, 0
+		}
+		return
+	}
 	switch c.state {
 	case startup:
 		c.onStartup(now, a, round)
@@ -139,7 +153,7 @@ func (c *BBR) OnAck(now time.Duration, a Ack) {
 	case down:
 		c.onDown(now)
 	case probeRTT:
-		c.onProbeRTT(now)
+		c.onProbeRTT(now, a)
 	}
 	c.checkProbeRTT(now)
 	if round {
@@ -150,9 +164,11 @@ func (c *BBR) OnAck(now time.Duration, a Ack) {
 // clean brings an Ack inside what the machine computes with.
 func clean(a Ack) Ack {
 	a.Delivered, a.Lost, a.Inflight = max(0, a.Delivered), max(0, a.Lost), max(0, a.Inflight)
+	a.RTT = max(0, a.RTT)
 	if !valid(a.Rate) {
 		a.Rate = 0
 	}
+	a.Rate = min(a.Rate, maxRate)
 	return a
 }
 
@@ -165,6 +181,11 @@ func (c *BBR) OnTimeout(now time.Duration) {
 	c.epoch.open = false
 	c.standing.reset()
 	c.stand = 0
+	if w := &c.rival.cubic; c.rival.level == greedy {
+		w.window = max(w.window/2, minWindow*float64(c.mss))
+		w.slow, w.growing = false, false
+		c.rival.elastic.phase = elasticIdle
+	}
 	if c.state == up || c.state == probeRTT {
 		c.enter(now, cruise)
 		c.nextUp = now + c.interval()

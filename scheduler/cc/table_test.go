@@ -64,6 +64,13 @@ func scenarios() []scenario {
 		{name: "shallow queue 5 ms", rate: 20, delay: 20 * ms, queue: 5 * ms},
 		{name: "4 on A", rate: 10, delay: 12 * ms, queue: 300 * ms, flows: 4},
 		{name: "longer road at 10 s", rate: 20, delay: 20 * ms, from: 15 * time.Second},
+		{name: "ACK road +300 ms at 10 s", rate: 20, delay: 20 * ms, from: 12 * time.Second},
+		{name: "50 to 2 Mb/s at 10 s", rate: 50, delay: 20 * ms, from: 13 * time.Second, mutate: func(f, _ *link.Config) { f.Steps = []link.Step{{At: 10 * time.Second, Rate: 2e6}} },
+			limit: func(a, b time.Duration) float64 { return 2e6 }},
+		{name: "2 to 50 Mb/s at 10 s", rate: 2, delay: 20 * ms, queue: time.Second, from: 13 * time.Second, mutate: func(f, _ *link.Config) { f.Steps = []link.Step{{At: 10 * time.Second, Rate: 50e6}} },
+			limit: func(a, b time.Duration) float64 { return 50e6 }},
+		{name: "radio, 5..40 Mb/s", rate: 20, delay: 25 * ms, jitter: 8 * ms, queue: 500 * ms, run: 30 * time.Second, mutate: func(f, _ *link.Config) { f.Steps = radio(30 * time.Second) },
+			limit: func(a, b time.Duration) float64 { return average(radio(30*time.Second), a, b) }},
 		{name: "burst loss", rate: 20, delay: 20 * ms, mutate: func(f, _ *link.Config) {
 			f.Gilbert = &link.GilbertElliott{ToBad: .002, ToGood: .1, LossBad: .5}
 		}},
@@ -81,6 +88,29 @@ func scenarios() []scenario {
 		}},
 	}
 	return s
+}
+
+// radio is a rate that wanders by up to a third every 200 ms.
+func radio(until time.Duration) (steps []link.Step) {
+	dice := rand.New(rand.NewPCG(77, 1))
+	rate := 20e6
+	for t := time.Duration(0); t < until; t += 200 * ms {
+		rate = min(max(rate*(0.67+0.76*dice.Float64()), 5e6), 40e6)
+		steps = append(steps, link.Step{At: t, Rate: rate})
+	}
+	return steps
+}
+
+// average is the mean rate of steps of equal length.
+func average(steps []link.Step, from, to time.Duration) (sum float64) {
+	n := 0.0
+	for _, s := range steps {
+		if s.At >= from && s.At < to {
+			sum += s.Rate
+			n++
+		}
+	}
+	return sum / n
 }
 
 // bursts is an application that has size bytes ready every period.
@@ -122,6 +152,9 @@ func (s scenario) play(seed uint64, trace bool) result {
 	n.each = func(now time.Duration) {
 		if s.name == "longer road at 10 s" && now == 10*time.Second {
 			n.fwd.Set(now, func(c *link.Config) { c.Delay += 50 * ms })
+		}
+		if s.name == "ACK road +300 ms at 10 s" && now == 10*time.Second {
+			n.rev.Set(now, func(c *link.Config) { c.Delay += 300 * ms })
 		}
 		if trace {
 			fmt.Printf("%6.1f", now.Seconds())

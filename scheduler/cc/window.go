@@ -1,22 +1,22 @@
 package cc
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 const (
-	initialWindow = 10 // datagrams (RFC 6928)
-	seededWindow  = 32 // at most, where a rate is remembered
-	minWindow     = 4  // datagrams: below, acknowledgements come too seldom to steer by
+	initialWindow = 32 // datagrams. RFC 6928 has 10, for a sender that stands alone; here a new path joins
+	// others, and an inner TCP that is paced below its own initial windows takes that for a full link (HyStart).
+	seededWindow = 32 // at most, where a rate is remembered
+	minWindow    = 4  // datagrams: below, acknowledgements come too seldom to steer by
 	// firstRTT spreads the first window where no round trip is known: between
 	// a burst and a wait.
 	firstRTT = 25 * time.Millisecond
 	// minRate, bytes/s: one datagram in a few hundred milliseconds. Pacing
 	// must never stop.
 	minRate = 4000
-	// maxWindow, bytes: more than 2 × 10 Gb/s × 700 ms.
-	maxWindow = 1 << 31
+	// maxWindow, bytes: more than 10 Gb/s × 700 ms, and an int everywhere.
+	maxWindow = 1 << 30
+	// maxRate, bytes/s: what no path carries; keeps sums finite.
+	maxRate = 1e11
 )
 
 // gain is the pacing gain of the state.
@@ -54,16 +54,26 @@ func (c *BBR) PacingRate() float64 {
 		}
 	case c.state == startup && c.seed > bw*startupGain:
 		rate = c.seed
+	case c.rival.level != polite:
+		rate = c.rival.firm.pacing()
+		if c.rival.level == greedy {
+			rtt := c.base + c.rival.laps.past[0].queue
+			rate = max(rate, 1.2*c.greed()/max(rtt, time.Millisecond).Seconds())
+		}
 	case c.testing && c.state == cruise:
 		rate = testGain * min(bw, c.granted)
 	default:
 		rate = c.gain() * bw * c.surplus()
 	}
+	if c.state == startup && c.base > 0 {
+		// What little an idle path has carried says nothing about its rate.
+		rate = max(rate, initialWindow*float64(c.mss)/c.base.Seconds())
+	}
 	rate = max(rate, minRate)
 	if c.maxRate > 0 {
 		rate = min(rate, c.maxRate)
 	}
-	return min(rate, math.MaxFloat64/1e12)
+	return min(rate, maxRate)
 }
 
 // target is the window the model asks for, in bytes.
@@ -82,7 +92,7 @@ func (c *BBR) target() int {
 	switch {
 	case c.state == probeRTT:
 		w = path/2 + noise/2
-	case c.state != startup && c.stand > c.bound():
+	case c.state != startup && c.stand > c.bound() && c.rival.level == polite:
 		w = 1.1*path + noise
 	default:
 		w = 2*path + noise
@@ -92,7 +102,22 @@ func (c *BBR) target() int {
 		floor = initialWindow
 	}
 	w *= c.surplus()
+	switch c.rival.level {
+	case firm:
+		w = c.rival.firm.window(c.mss)
+	case greedy:
+		w = c.greed()
+	}
 	return int(min(max(w, float64(floor*c.mss)), maxWindow))
+}
+
+// greed is the window of the greedy level.
+func (c *BBR) greed() float64 {
+	r := &c.rival
+	if r.elastic.phase == elasticCut {
+		return cutTo * r.elastic.before.inflight
+	}
+	return max(r.cubic.window, minWindow*float64(c.mss))
 }
 
 // Window is the number of bytes that may be in flight; never less than two
@@ -107,7 +132,12 @@ func (c *BBR) Window() int {
 
 // Rate is the estimate of what the path carries, in bytes/s; 0 before the
 // first sample.
-func (c *BBR) Rate() float64 { return c.bw.value() }
+func (c *BBR) Rate() float64 {
+	if c.rival.level != polite {
+		return c.rival.firm.rate()
+	}
+	return c.bw.value()
+}
 
 // MinRTT is the smallest recent round trip; 0 before the first sample.
 func (c *BBR) MinRTT() time.Duration { return c.base }
@@ -115,5 +145,11 @@ func (c *BBR) MinRTT() time.Duration { return c.base }
 // State names the phase, for people.
 func (c *BBR) State() string {
 	names := [...]string{startup: "startup", drain: "drain", cruise: "cruise", up: "up", down: "down", probeRTT: "probe-rtt"}
+	switch c.rival.level {
+	case firm:
+		return "firm"
+	case greedy:
+		return "greedy"
+	}
 	return names[c.state]
 }

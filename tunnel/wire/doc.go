@@ -79,6 +79,9 @@
 //
 //	MTU_INFO 12       | path u8 | size u16
 //
+//	NUMBERED 13         | flow u16 | seq u16 | IP packet
+//	NUMBERED_PARTIAL 14 | the same
+//
 //	16..31            | reserved for streams
 //
 // ACK: the ranges are those of RFC 9000, section 19.3.1, newest first: a length
@@ -105,6 +108,9 @@
 // when its sequence is higher than that of the last one for the path. Paths over
 // one uplink of the sender share a group. Flags: bit 0 metered; the others are
 // sent as zero and ignored.
+//
+// NUMBERED: like ORDERED, but delivered at once; the numbers only tell the second
+// copy from the first.
 //
 // MTU_INFO: the largest datagram, in bytes of UDP payload, that the sender of
 // this frame has received on the path.

@@ -5,19 +5,21 @@ type Kind uint8
 
 // The kinds of frames; doc.go draws them.
 const (
-	KindPadding        Kind = 0
-	KindPing           Kind = 1
-	KindAck            Kind = 2
-	KindPacket         Kind = 3
-	KindPacketPartial  Kind = 4
-	KindOrdered        Kind = 5
-	KindOrderedPartial Kind = 6
-	KindSkip           Kind = 7
-	KindChallenge      Kind = 8
-	KindResponse       Kind = 9
-	KindPathStatus     Kind = 10
-	KindClose          Kind = 11
-	KindMTUInfo        Kind = 12
+	KindPadding         Kind = 0
+	KindPing            Kind = 1
+	KindAck             Kind = 2
+	KindPacket          Kind = 3
+	KindPacketPartial   Kind = 4
+	KindOrdered         Kind = 5
+	KindOrderedPartial  Kind = 6
+	KindSkip            Kind = 7
+	KindChallenge       Kind = 8
+	KindResponse        Kind = 9
+	KindPathStatus      Kind = 10
+	KindClose           Kind = 11
+	KindMTUInfo         Kind = 12
+	KindNumbered        Kind = 13
+	KindNumberedPartial Kind = 14
 
 	// KindStreamFirst to KindStreamLast are reserved for the stream service.
 	KindStreamFirst Kind = 16
@@ -32,19 +34,21 @@ const (
 const lastBit = 0x80
 
 var kindNames = [...]string{
-	KindPadding:        "PADDING",
-	KindPing:           "PING",
-	KindAck:            "ACK",
-	KindPacket:         "PACKET",
-	KindPacketPartial:  "PACKET_PARTIAL",
-	KindOrdered:        "ORDERED",
-	KindOrderedPartial: "ORDERED_PARTIAL",
-	KindSkip:           "SKIP",
-	KindChallenge:      "CHALLENGE",
-	KindResponse:       "RESPONSE",
-	KindPathStatus:     "PATH_STATUS",
-	KindClose:          "CLOSE",
-	KindMTUInfo:        "MTU_INFO",
+	KindPadding:         "PADDING",
+	KindPing:            "PING",
+	KindAck:             "ACK",
+	KindPacket:          "PACKET",
+	KindPacketPartial:   "PACKET_PARTIAL",
+	KindOrdered:         "ORDERED",
+	KindOrderedPartial:  "ORDERED_PARTIAL",
+	KindSkip:            "SKIP",
+	KindChallenge:       "CHALLENGE",
+	KindResponse:        "RESPONSE",
+	KindPathStatus:      "PATH_STATUS",
+	KindClose:           "CLOSE",
+	KindMTUInfo:         "MTU_INFO",
+	KindNumbered:        "NUMBERED",
+	KindNumberedPartial: "NUMBERED_PARTIAL",
 }
 
 // String returns the name of the kind as in doc.go.

@@ -3,7 +3,7 @@ package wire
 import "encoding/binary"
 
 // OrderedLen is how many bytes stand before the IP packet in the body of an
-// ORDERED frame.
+// ORDERED or NUMBERED frame.
 const OrderedLen = 4
 
 // AppendPacketHeader appends what stands before the IP packet, of packetLen
@@ -17,10 +17,10 @@ func AppendPacketHeader(b []byte, kind Kind, last bool, packetLen int) []byte {
 }
 
 // AppendOrderedHeader appends what stands before the IP packet, of packetLen
-// bytes, in an ORDERED or ORDERED_PARTIAL frame. The packet is to follow. It
+// bytes, in an ORDERED or NUMBERED frame, partial or not. The packet is to follow. It
 // panics for any other kind.
 func AppendOrderedHeader(b []byte, kind Kind, last bool, flow, seq uint16, packetLen int) []byte {
-	if kind != KindOrdered && kind != KindOrderedPartial {
+	if kind != KindOrdered && kind != KindOrderedPartial && kind != KindNumbered && kind != KindNumberedPartial {
 		panic("wire: internal error: not an ordered frame")
 	}
 	b = AppendFrameHeader(b, kind, last, OrderedLen+packetLen)
@@ -28,7 +28,7 @@ func AppendOrderedHeader(b []byte, kind Kind, last bool, flow, seq uint16, packe
 	return binary.BigEndian.AppendUint16(b, seq)
 }
 
-// ParseOrdered splits the body of an ORDERED or ORDERED_PARTIAL frame; packet
+// ParseOrdered splits the body of an ORDERED or NUMBERED frame, partial or not; packet
 // aliases it. The only error is ErrShort; whether the packet is one is not
 // looked at. (The body of a PACKET frame is the packet itself.)
 func ParseOrdered(body []byte) (flow, seq uint16, packet []byte, err error) {
