@@ -29,7 +29,8 @@
 //
 //	table 45000+i   the uplink's subnets, its default route, and behind them an
 //	                "unreachable" one: an outer datagram never falls through to the TUN
-//	table 45999     default by the TUN; "unreachable" for a family without inner address
+//	table 45999     default by the TUN, for a family with an inner address, and
+//	                behind it an "unreachable" one
 //
 // All of it has protocol 177. 17710 stands before 17720 so that an uplink's
 // address can be spoken to from the LAN, and so that a machine with one arm
@@ -38,10 +39,26 @@
 // would lose their advertised routes), rp_filter 2 where it was strict. An exit
 // gets only the TUN and forwarding.
 //
+// Forwarding comes after the rules and goes before them, so that no packet of the
+// LAN is forwarded without them.
+//
 // Table 45999 stays when the bond has no live path, so LAN traffic is not leaked
-// to a direct uplink. It goes when the process dies, since the route goes with
-// the device: after a crash, and until the restart, the machine routes as if
-// there were no bondd.
+// to a direct uplink. When the process is killed, the TUN and its route go and
+// everything else stays: what would go into the bond, of the LAN and of the
+// machine itself, is refused until bondd has started again (or until Sweep, an
+// orderly end, or a reboot has taken the rules away). The LAN, specific routes and
+// connections to an uplink's own address go on.
+//
+// # Flows from before
+//
+// Connection tracking decides on masquerading at the first packet of a flow and
+// keeps to it. A flow that the machine has forwarded before the bond had its
+// routes would enter it with an address that the exit does not accept, for as
+// long as it lives. So when the TUN's default route comes into table 45999, Sync
+// removes the entries of forwarded flows that the routing now sends into the TUN
+// and whose answers are awaited at another address than the TUN's
+// (conntrack_linux.go); their next packet begins them anew. Entries of the
+// machine's own connections, the outer datagrams among them, are not touched.
 //
 // # What is taken back
 //
@@ -78,6 +95,11 @@
 //     routing table is copied at each look.
 //   - State files of namespaces that died with their process stay in /run/bondd
 //     until the next boot; short-lived namespaces should name their own (Options.State).
+//
+//   - Flows from before are recognised by asking the kernel for a route by addresses
+//     alone: a foreign rule that tells flows apart by port or protocol is not seen.
+//     Ones with a connection mark or in a zone are left as they are, since
+//     somebody else steers them. The listing copies the whole tracking table once.
 //
 // References: RFC 3704 (reverse path), RFC 4861 6.2.2 (routers and
 // advertisements), RFC 5549 (IPv4 by an IPv6 next hop), RFC 6724 and RFC 8981

@@ -61,7 +61,7 @@ func MakePlan(s Snapshot, w Want) Plan {
 		p.uplinks = append(p.uplinks, u)
 	}
 
-	p.forwarding()
+	p.looseReversePath()
 	p.device()
 	if w.Role == Gateway {
 		p.bondRoutes()
@@ -73,6 +73,7 @@ func MakePlan(s Snapshot, w Want) Plan {
 			p.rules(true)
 		}
 	}
+	p.forwarding()
 	return p.plan
 }
 
@@ -90,15 +91,22 @@ func (p *planner) note(format string, args ...any) {
 	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
 }
 
-// forwarding makes the machine a router.
-func (p *planner) forwarding() {
-	for _, u := range p.uplinks {
-		if p.want.Role == Gateway {
-			// A strict reverse-path check drops what comes back on an uplink that
-			// the main table would not choose (RFC 3704 2.4: loose for multihoming).
-			p.add(Sysctl{Key: "net/ipv4/conf/" + u.Name + "/rp_filter", Value: "2", When: "1"})
-		}
+// looseReversePath turns a strict reverse-path check of an uplink off: it would
+// drop what comes back on an uplink that the main table would not choose
+// (RFC 3704 2.4: loose for multihoming).
+func (p *planner) looseReversePath() {
+	if p.want.Role != Gateway {
+		return
 	}
+	for _, u := range p.uplinks {
+		p.add(Sysctl{Key: "net/ipv4/conf/" + u.Name + "/rp_filter", Value: "2", When: "1"})
+	}
+}
+
+// forwarding makes the machine a router. It comes after the rules and goes
+// before them: a packet that is forwarded without them leaves by an uplink, and
+// connection tracking then remembers its flow as one that is not masqueraded.
+func (p *planner) forwarding() {
 	p.add(Sysctl{Key: keyForward4, Value: "1"})
 	if p.snap.IPv6 {
 		p.add(Sysctl{Key: keyForward6, Value: "1"})
@@ -125,19 +133,21 @@ func (p *planner) device() {
 	}
 }
 
-// bondRoutes fills the table of everything that is to go through the bond. A
-// family without an inner address is refused there, not leaked to an uplink.
+// bondRoutes fills the table of everything that is to go through the bond. What
+// has no way there is refused, not leaked to an uplink: a family without an inner
+// address, and all of it when a crash has taken the TUN and its route away.
 func (p *planner) bondRoutes() {
 	for _, v6 := range p.families() {
-		r := Route{V6: v6, Table: TableBond, Dev: p.want.TUN}
+		has, metric := p.has4, 0
 		if v6 {
-			r.Metric = metricDefault6
+			has, metric = p.has6, metricDefault6
 		}
-		if has := p.has4; (v6 && !p.has6) || (!v6 && !has) {
+		if has {
+			p.add(Route{V6: v6, Table: TableBond, Dev: p.want.TUN, Metric: metric})
+		} else {
 			p.note("no inner %s address: the LAN's %s traffic is refused, not sent around the bond.", family(v6), family(v6))
-			r = Route{V6: v6, Table: TableBond, Unreachable: true, Metric: metricRefuse}
 		}
-		p.add(r)
+		p.add(Route{V6: v6, Table: TableBond, Unreachable: true, Metric: metricRefuse})
 	}
 }
 

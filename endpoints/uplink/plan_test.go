@@ -59,15 +59,15 @@ func TestPlanOfGateway(t *testing.T) {
 	equalText(t, p.String(), `
 		sysctl -w net/ipv4/conf/eth1/rp_filter=2 (if it is 1)
 		sysctl -w net/ipv4/conf/wwan0/rp_filter=2 (if it is 1)
-		sysctl -w net/ipv4/ip_forward=1
-		sysctl -w net/ipv6/conf/all/forwarding=1 (with accept_ra=2 where it is 1)
 		sysctl -w net/ipv6/conf/bondd0/disable_ipv6=0
 		sysctl -w net/ipv6/conf/bondd0/addr_gen_mode=1
 		ip link set bondd0 mtu 1400 up
 		ip addr add 10.177.0.2/16 dev bondd0
 		ip -6 addr add fd77:b0dd::2/64 dev bondd0
 		ip route add default dev bondd0 table 45999 proto 177
+		ip route add unreachable default table 45999 metric 1000000 proto 177
 		ip -6 route add default dev bondd0 table 45999 metric 1024 proto 177
+		ip -6 route add unreachable default table 45999 metric 1000000 proto 177
 		ip route add 192.168.1.0/24 dev eth1 table 45001 proto 177
 		ip route add default via 192.168.1.1 dev eth1 table 45001 proto 177
 		ip route add unreachable default table 45001 metric 1000000 proto 177
@@ -89,7 +89,9 @@ func TestPlanOfGateway(t *testing.T) {
 		ip -6 rule add pref 17701 fwmark 0xb0dd0000/0xffff0000 unreachable protocol 177
 		ip -6 rule add pref 17710 lookup main suppress_prefixlength 0 protocol 177
 		ip -6 rule add pref 17720 from 2001:db8:1::2 lookup 45001 protocol 177
-		ip -6 rule add pref 17730 lookup 45999 protocol 177`)
+		ip -6 rule add pref 17730 lookup 45999 protocol 177
+		sysctl -w net/ipv4/ip_forward=1
+		sysctl -w net/ipv6/conf/all/forwarding=1 (with accept_ra=2 where it is 1)`)
 	if len(p.Notes) != 0 {
 		t.Errorf("notes: %q", p.Notes)
 	}
@@ -97,13 +99,13 @@ func TestPlanOfGateway(t *testing.T) {
 
 func TestPlanOfExit(t *testing.T) {
 	equalText(t, MakePlan(home, wantExit).String(), `
-		sysctl -w net/ipv4/ip_forward=1
-		sysctl -w net/ipv6/conf/all/forwarding=1 (with accept_ra=2 where it is 1)
 		sysctl -w net/ipv6/conf/bondd0/disable_ipv6=0
 		sysctl -w net/ipv6/conf/bondd0/addr_gen_mode=1
 		ip link set bondd0 up
 		ip addr add 10.177.0.1/16 dev bondd0
-		ip -6 addr add fd77:b0dd::1/64 dev bondd0`)
+		ip -6 addr add fd77:b0dd::1/64 dev bondd0
+		sysctl -w net/ipv4/ip_forward=1
+		sysctl -w net/ipv6/conf/all/forwarding=1 (with accept_ra=2 where it is 1)`)
 }
 
 func TestPlanWithoutIPv6SaysSo(t *testing.T) {

@@ -21,6 +21,8 @@ type System struct {
 	// routing is the lock of the one System per namespace that owns the rules
 	// and tables; nil until it is needed (an exit never does).
 	routing *stateFile
+	// forget is set when flows from before the bond are still to be forgotten.
+	forget bool
 }
 
 // Open prepares, and changes nothing in the network. ErrRights and
@@ -204,13 +206,22 @@ func (s *System) releaseRouting() error {
 
 // Sync makes the kernel look like the plan: Apply(Diff(Current, want)). It is
 // the call to make at every new Snapshot, and it always looks at the kernel,
-// which drops the routes of an interface that goes down and comes back.
+// which drops the routes of an interface that goes down and comes back. When the
+// bond's route has come, tracked flows from before are forgotten (see the
+// package comment); if that fails, the next Sync tries again.
 func (s *System) Sync(ctx context.Context, want Plan) error {
 	have, err := s.Current(ctx, want)
 	if err != nil {
 		return err
 	}
-	err = s.Apply(ctx, Diff(have, want))
+	ops := Diff(have, want)
+	err = s.Apply(ctx, ops)
+	s.forget = s.forget || slices.ContainsFunc(ops, opensBond)
+	if s.forget && ctx.Err() == nil {
+		ferr := s.forgetFlows(ctx, want)
+		s.forget = ferr != nil
+		err = errors.Join(err, ferr)
+	}
 	if !slices.ContainsFunc(want.Items, isRouting) {
 		err = errors.Join(err, s.releaseRouting())
 	}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bondd/bondd/bench"
+)
+
+var demoCommand = &command{
+	name:  "demo",
+	short: "see a bond of four unequal uplinks at work, with nothing configured",
+	run: func(ctx context.Context, c *invocation) int {
+		return bench.DemoMain(ctx, c.args)
+	},
+}
+
+var benchCommand = &command{
+	name:  "bench",
+	args:  "lab|sim [FLAGS]",
+	short: "measure the bond against its uplinks",
+	long: `Measures each uplink alone, and the bond of all of them, over sets of uplinks:
+
+  bondd bench lab   in network namespaces, over emulated uplinks, with the TCP
+                    and UDP of the kernel; it takes root, or a system that
+                    allows unprivileged user namespaces
+  bondd bench sim   the same sets in virtual time; it takes no right at all
+
+"bondd bench lab -h" and "bondd bench sim -h" show their flags.`,
+	run: func(ctx context.Context, c *invocation) int {
+		if len(c.args) == 0 {
+			return c.usage("lab or sim is missing")
+		}
+		switch word, args := c.args[0], c.args[1:]; word {
+		case "lab":
+			return bench.LabMain(ctx, args)
+		case "sim":
+			return bench.SimMain(ctx, args)
+		case "-h", "-help", "--help", "help":
+			fmt.Fprintf(c.out, "usage: bondd %s %s\n\n%s\n", c.cmd.name, c.cmd.args, c.cmd.long)
+			return exitOK
+		default:
+			return c.usage("there is no bench %q; choose lab or sim", word)
+		}
+	},
+}

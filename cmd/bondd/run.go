@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+
+	"github.com/bondd/bondd/endpoints"
+	"github.com/bondd/bondd/endpoints/config"
+)
+
+const defaultConfig = "/etc/bondd/bondd.toml"
+
+var checkCommand = &command{
+	name:  "check",
+	short: "check a configuration and say what it would do",
+	long: `Reads a configuration, and its private key, and prints what "bondd run" would do
+with it. Everything that is wrong is printed at once, with file and line, and
+ends with exit code 2. Nothing on this host is changed.`,
+	run: func(_ context.Context, c *invocation) int {
+		cfg, code := c.loadConfig()
+		if cfg != nil {
+			fmt.Fprint(c.out, cfg.Describe())
+		}
+		return code
+	},
+}
+
+var runCommand = &command{
+	name:  "run",
+	short: "be a gateway or an exit",
+	long: `Runs in the foreground until it is told to stop (SIGINT or SIGTERM), logs to
+standard error, and then removes every rule, route, table and device it made.
+What a predecessor that was killed has left behind is removed at the start.
+It takes the right to configure the network: root, or CAP_NET_ADMIN.`,
+	run: func(ctx context.Context, c *invocation) int {
+		cfg, code := c.loadConfig()
+		if cfg == nil {
+			return code
+		}
+		log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cfg.LogLevel}))
+		if err := endpoints.Run(ctx, cfg, log); err != nil {
+			return c.fail(err)
+		}
+		return exitOK
+	},
+}
+
+// loadConfig reads the configuration that -c names. Without one, the command
+// ends with the code.
+func (c *invocation) loadConfig() (*config.Config, int) {
+	file := defaultConfig
+	if code, ok := c.parse(0, func(fs *flag.FlagSet) {
+		fs.StringVar(&file, "c", file, "read the configuration from `FILE`")
+	}); !ok {
+		return nil, code
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		if errors.As(err, new(config.Errors)) {
+			fmt.Fprintln(c.err, err) // each line begins with file and line
+		} else {
+			fmt.Fprintf(c.err, "bondd %s: %v\n", c.cmd.name, err)
+		}
+		return nil, exitUsage
+	}
+	return cfg, exitOK
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/bondd/bondd/endpoints"
+	"github.com/bondd/bondd/endpoints/config"
+)
+
+var statusCommand = &command{
+	name:  "status",
+	short: "show the uplinks, sessions and paths of a running bondd",
+	long: `Asks the bondd that runs on this host, over its control socket, and prints a
+table; with --json, one JSON object for programs. "rate" is what the path has
+been seen to deliver, "queue" the delay that datagrams of ours cause on it.`,
+	run: func(ctx context.Context, c *invocation) int {
+		socket, asJSON := config.DefaultControl, false
+		if code, ok := c.parse(0, func(fs *flag.FlagSet) {
+			fs.StringVar(&socket, "s", socket, "ask the control socket at `PATH`")
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
+		}); !ok {
+			return code
+		}
+		st, err := endpoints.ReadStatus(ctx, socket)
+		if err != nil {
+			return c.fail(err)
+		}
+		if asJSON {
+			e := json.NewEncoder(c.out)
+			e.SetIndent("", "  ")
+			err = e.Encode(st)
+		} else {
+			err = printStatus(c.out, st)
+		}
+		if err != nil {
+			return c.fail(err)
+		}
+		return exitOK
+	},
+}
+
+// printStatus writes a status for people: what the node is, then a table each
+// of uplinks, sessions and paths, then what was dropped and what this host
+// cannot do.
+func printStatus(w io.Writer, st *endpoints.Status) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t ")) }
+	title := func(cells ...string) { row(); row(cells...) }
+
+	state := st.State
+	if st.Reason != "" {
+		state += ": " + st.Reason
+	}
+	row(st.Role, state)
+	row("running for", seconds(st.Uptime)+", "+st.Software)
+	row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	if len(st.Remotes) > 0 {
+		row("exit at", joined(st.Remotes, ", "))
+	}
+	if h := st.Hello; h != nil && h.Error != "" {
+		row("last hello", h.Error)
+	}
+
+	if len(st.Uplinks) > 0 {
+		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")
+	}
+	for _, u := range st.Uplinks {
+		row(u.Name, u.Interface, uplinkMode(u), uplinkState(u), fmt.Sprint(u.MTU), joined(u.Addresses, " "))
+	}
+	if len(st.Sessions) > 0 {
+		title("SESSION", "STATE", "AGE", "CIPHER", "MTU", "FROM OR TO", "INNER ADDRESSES")
+	}
+	for _, s := range st.Sessions {
+		row(s.Peer, sessionState(s), seconds(s.Age), s.Suite, fmt.Sprint(s.InnerMTU), s.Hello.String(), joined(s.Inner, " "))
+	}
+	paths := 0
+	for _, s := range st.Sessions {
+		if s.Stats == nil {
+			continue
+		}
+		for _, p := range s.Stats.Paths {
+			if paths++; paths == 1 {
+				title("PATH", "STATE", "RTT", "QUEUE", "RATE", "SENT", "RECEIVED", "LOST", "REMOTE")
+			}
+			name := p.Name
+			if name == "" { // an exit learns paths without their names
+				name = fmt.Sprintf("%s/%d", s.Peer, p.ID)
+			}
+			row(name, p.State, millis(p.RTT), millis(p.Queue), megabits(p.Rate), bytesOf(p.SentBytes), bytesOf(p.RecvBytes),
+				percent(p.LostDatagrams, p.SentDatagrams), p.Remote)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return printRemarks(w, st)
+}
+
+// printRemarks writes the last lines of a status, where there is something to
+// say.
+func printRemarks(w io.Writer, st *endpoints.Status) error {
+	drops := maps.Clone(st.Drops)
+	if drops == nil {
+		drops = map[string]uint64{}
+	}
+	for _, s := range st.Sessions {
+		if s.Stats == nil {
+			continue
+		}
+		// The session's counters have their names in their JSON only.
+		own := map[string]uint64{}
+		if text, err := json.Marshal(s.Stats.Drops); err != nil || json.Unmarshal(text, &own) != nil {
+			continue
+		}
+		for reason, n := range own {
+			drops[reason] += n
+		}
+	}
+	var list []string
+	for _, reason := range slices.Sorted(maps.Keys(drops)) {
+		if drops[reason] > 0 {
+			list = append(list, fmt.Sprintf("%s %d", reason, drops[reason]))
+		}
+	}
+	if len(list) > 0 {
+		if _, err := fmt.Fprintf(w, "\ndropped: %s\n", strings.Join(list, ", ")); err != nil {
+			return err
+		}
+	}
+	for _, note := range st.Notes {
+		if _, err := fmt.Fprintf(w, "note: %s\n", note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func uplinkMode(u endpoints.UplinkStatus) string {
+	if u.Metered {
+		return u.Mode + ", metered"
+	}
+	return u.Mode
+}
+
+func uplinkState(u endpoints.UplinkStatus) string {
+	switch {
+	case !u.Up:
+		return "down"
+	case u.IPv4 && u.IPv6:
+		return "up"
+	case u.IPv4:
+		return "up, IPv4"
+	case u.IPv6:
+		return "up, IPv6"
+	}
+	return "no route"
+}
+
+func sessionState(s endpoints.SessionStatus) string {
+	switch {
+	case s.Pending:
+		return "pending"
+	case s.Alive:
+		return "alive"
+	}
+	return "silent"
+}
+
+func joined[T fmt.Stringer](list []T, sep string) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = v.String()
+	}
+	return strings.Join(out, sep)
+}
+
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second)).Round(time.Second)
+	if d < 24*time.Hour {
+		return d.String()
+	}
+	return fmt.Sprintf("%dd%s", d/(24*time.Hour), strings.TrimSuffix((d%(24*time.Hour)).Round(time.Minute).String(), "0s"))
+}
+
+func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1e3) }
+
+// megabits writes a rate in bytes/s.
+func megabits(r float64) string { return fmt.Sprintf("%.1f Mb/s", r*8/1e6) }
+
+// bytesOf writes an amount in decimal units, as traffic is counted.
+func bytesOf(n uint64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if f := float64(n) / u.size; f >= 1 {
+			return fmt.Sprintf("%.1f %s", f, u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f %%", 100*float64(part)/float64(whole))
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Describe returns what a node with this configuration would do, for people:
+// lines of "what: how", defaults included.
+func (c *Config) Describe() string {
+	var d describer
+	d.line("role", "%s", c.Role)
+	if !isZero(c.PrivateKey[:]) {
+		d.line("public key", "%s", c.PrivateKey.Public())
+	}
+	if c.PrivateKeyFile != "" {
+		d.line("private key", "from %s", c.PrivateKeyFile)
+	}
+	switch c.Role {
+	case RoleGateway:
+		d.gateway(c)
+	case RoleExit:
+		d.exit(c)
+	}
+	mtu := "MTU follows the paths"
+	if c.TUN.MTU != 0 {
+		mtu = fmt.Sprintf("MTU %d", c.TUN.MTU)
+	}
+	d.line("TUN device", "%s, %s", c.TUN.Name, mtu)
+	d.line("control socket", "%s", c.Control)
+	d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
+	return d.String()
+}
+
+type describer struct{ strings.Builder }
+
+// line writes one row; a row without a title belongs to the one above.
+func (d *describer) line(title, format string, args ...any) {
+	fmt.Fprintf(d, "%-15s %s\n", title, fmt.Sprintf(format, args...))
+}
+
+func (d *describer) gateway(c *Config) {
+	title := "exit"
+	for _, a := range c.Exit.Addresses {
+		d.line(title, "%s (TCP for the hello, UDP for datagrams)", a)
+		title = ""
+	}
+	d.line("exit key", "%s", c.Exit.Key)
+	if c.AutoUplinks() {
+		d.line("uplinks", "found by themselves: every interface with a default route%s", except(c.LAN.Interfaces))
+	}
+	title = "uplinks"
+	for _, u := range c.Uplinks {
+		d.line(title, "%s", u.describe())
+		title = ""
+	}
+	d.line("paths", "one from each uplink to each address of the exit")
+	d.line("routes", "everything but local networks goes into the bond, of this host and of the hosts it forwards for")
+	d.line("", "IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped")
+}
+
+func except(interfaces []string) string {
+	if len(interfaces) == 0 {
+		return ""
+	}
+	return " but " + strings.Join(interfaces, ", ")
+}
+
+func (u Uplink) describe() string {
+	s := u.Name
+	if u.Name != u.Interface {
+		s += " (" + u.Interface + ")"
+	}
+	s += ", " + string(u.Mode)
+	if u.Metered {
+		s += ", metered"
+	}
+	if u.MaxUp != 0 {
+		s += fmt.Sprintf(", up at most %v", u.MaxUp)
+	}
+	if u.MaxDown != 0 {
+		s += fmt.Sprintf(", down at most %v", u.MaxDown)
+	}
+	return s
+}
+
+func (d *describer) exit(c *Config) {
+	title := "listen"
+	for _, a := range c.Listen {
+		d.line(title, "%s (TCP for the hello, UDP for datagrams)", a)
+		title = ""
+	}
+	title = "own addresses"
+	for _, p := range c.Inner.Exit() {
+		d.line(title, "%s", p)
+		title = ""
+	}
+	title = "gateways"
+	for _, g := range c.Gateways {
+		var own []string
+		for _, p := range g.Addresses {
+			own = append(own, p.String())
+		}
+		d.line(title, "%s has %s", g.Name, strings.Join(own, " and "))
+		d.line("", "  key %s", g.Key)
+		title = ""
+	}
+	d.line("routes", "IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped")
+}

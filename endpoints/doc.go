@@ -1,0 +1,55 @@
+// Package endpoints is the shell of bondd: the roles of a node, gateway and exit, and the engine loop that moves
+// bytes between the rooms of the operating system and the sessions. It is the only package that knows both worlds.
+//
+// [Run] is a node from start to end. [ReadStatus] asks a running one how it is.
+//
+// # A packet's way
+//
+//	LAN ─► TUN device ─► tunreader.go ─► inbox ─► engine.go: PushPackets ─► session ─► PullDatagrams ─► writer.go ─► UDP socket
+//	UDP socket ─► reader.go ─► demux.go ─► inbox ─► engine.go: PushDatagrams ─► session ─► PullPackets ─► TUN device
+//
+// The same at both ends. At a gateway one engine has everything; at an exit demux.go finds the engine of a datagram by
+// its session index, and of a packet by its inner destination address.
+//
+// # Who owns what
+//
+//   - An engine is one goroutine that owns one session (engine.go, engine_session.go). It alone calls the session, and reads the clock
+//     once per turn. Everything reaches it through its inbox: packets, datagrams, commands (func(now)), and failures of sockets.
+//   - A TUN device has one reader goroutine; it is written to by the engines themselves.
+//   - A UDP socket has one reader and one writer goroutine (sockets.go). The writer's queue is bounded; while it is full the engines do not pull, so
+//     the back-pressure reaches the queues of the session, where there is a policy for it.
+//   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
+//     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
+//   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
+//     (association.go).
+//   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go).
+//
+// Every goroutine is joined: by the stop of the phase that started it, or by the call that did.
+//
+// # Life
+//
+// A node starts in phases, each with its exact opposite, and ends by undoing them in the reverse order, whatever ended it (node.go). What
+// could not be undone because the process was killed is taken over by the next start.
+//
+// A gateway puts its routes in place before it knows its exit and keeps them while it does not reach it: traffic of the LAN waits or
+// is refused, and never leaves by an uplink in the clear. When its session is lost it says hello again, by all ways, and gives the engine
+// a new session; TUN device, addresses and routes stay. An exit believes a new session only when it has proven a path, and then closes
+// the older one of the same gateway; so hellos may race, and the loser costs nothing.
+//
+// # Memory
+//
+// Packets and datagrams are [buf.Buf] with one owner at a time: reader, inbox, session, writer. All queues here are bounded; what does not fit is
+// counted by reason (drops.go) and shown in the status, never logged one by one.
+//
+// # Known weaknesses
+//
+//   - A full writer holds up all paths of its engines for up to writerPatience, because a session does not say for which path it would send
+//     next.
+//   - The runtime wakes an idle process from short sleeps up to a millisecond late, so pacing is that coarse then.
+//   - An exit has one TUN device, whose MTU is the least that any connected gateway needs.
+//   - An exit's name is looked up through the uplinks; where a resolver on the gateway itself forwards the question, that question
+//     may want to go through the bond, and then the address known last is used until the bond is back.
+//   - The cap of an uplink towards the gateway (max_down) is not enforced.
+//
+// References: RFC 8305 (racing connections), RFC 8200 §5 (IPv6 MTU); the rooms below have the others.
+package endpoints

@@ -1,0 +1,58 @@
+package endpoints
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bondd/bondd/endpoints/nft"
+	"github.com/bondd/bondd/endpoints/tun"
+	"github.com/bondd/bondd/endpoints/udp"
+	"github.com/bondd/bondd/endpoints/uplink"
+	"github.com/bondd/bondd/tunnel"
+)
+
+// host is all that a node asks of the machine it runs on. Tests put a fake one in its place.
+type host struct {
+	openTUN     func(name string, o tun.Options) (tun.Device, error)
+	listenUDP   func(ctx context.Context, o udp.Options) (udp.Socket, error)
+	listenTCP   func(ctx context.Context, at netip.AddrPort) (net.Listener, error)
+	listenUnix  func(path string) (net.Listener, error)
+	dialTCP     func(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Conn, error)
+	resolve     func(ctx context.Context, from []uplink.Uplink, name string) ([]netip.Addr, error)
+	watch       func(o uplink.WatchOptions) (uplink.Monitor, error)
+	openNetwork func(o uplink.Options) (network, error)
+	setFirewall func(c nft.Config) error
+	delFirewall func(c nft.Config) error
+	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
+}
+
+// network is what is used of an uplink.System, which says what each method does.
+type network interface {
+	Sync(ctx context.Context, want uplink.Plan) error
+	Close(ctx context.Context) error
+}
+
+// machine is the real one.
+func machine() *host {
+	return &host{
+		openTUN:    tun.Open,
+		listenUDP:  udp.Listen,
+		listenTCP:  listenTCP,
+		listenUnix: listenUnix,
+		dialTCP:    dialTCP,
+		resolve:    resolve,
+		watch:      uplink.Watch,
+		openNetwork: func(o uplink.Options) (network, error) {
+			if err := uplink.Check(); err != nil {
+				return nil, err
+			}
+			return uplink.Open(o)
+		},
+		setFirewall: nft.Apply,
+		delFirewall: nft.Remove,
+		newSession:  newSession,
+	}
+}

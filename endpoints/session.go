@@ -1,0 +1,44 @@
+package endpoints
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/bondd/bondd/tunnel"
+	"github.com/bondd/bondd/tunnel/buf"
+)
+
+// session is what an engine asks of a tunnel.Session, which says what each method does. It exists so that the engine can be
+// tested with a scripted one.
+type session interface {
+	AddPath(now time.Duration, spec tunnel.PathSpec) (tunnel.PathID, error)
+	RemovePath(now time.Duration, id tunnel.PathID)
+	MovePath(now time.Duration, id tunnel.PathID, to tunnel.Endpoint, mtu int)
+	PathFailed(now time.Duration, id tunnel.PathID)
+
+	PushPackets(now time.Duration, packets []*buf.Buf)
+	PushDatagrams(now time.Duration, arrivals []tunnel.Arrival)
+	PullDatagrams(now time.Duration, out []tunnel.Out) int
+	PullPackets(now time.Duration, out []*buf.Buf) int
+
+	Advance(now time.Duration)
+	Deadline() time.Duration
+
+	Event() (tunnel.Event, bool)
+	InnerMTU() int
+	Alive(now time.Duration) bool
+	Stats(now time.Duration) tunnel.Stats
+	Close(now time.Duration, code uint64, reason string)
+}
+
+// newSession makes the real one.
+func newSession(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error) {
+	return tunnel.New(now, cfg, rng)
+}
+
+// Codes of a CLOSE frame sent from here. The peer only shows them.
+const (
+	closeShutdown = 0 // the node ends
+	closeReplaced = 1 // the same gateway has a newer session
+	closeGone     = 2 // nothing was heard for too long
+)

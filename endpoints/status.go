@@ -1,0 +1,202 @@
+package endpoints
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/bondd/bondd/endpoints/tun"
+	"github.com/bondd/bondd/endpoints/udp"
+	"github.com/bondd/bondd/endpoints/uplink"
+	"github.com/bondd/bondd/tunnel"
+)
+
+// Status is what a node tells of itself at one moment. A field that does not apply is absent from its JSON.
+type Status struct {
+	Role     string  `json:"role"`
+	Software string  `json:"software"`
+	Uptime   float64 `json:"uptime_s"`
+	// State of a gateway: "connecting" until the first path is proven, then "up" or "down". An exit is "ready".
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"` // why it is down
+
+	TUN      TUNStatus         `json:"tun"`
+	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
+	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
+	Hello    *HelloStatus      `json:"hello,omitempty"`
+	Sessions []SessionStatus   `json:"sessions"`
+	Sockets  []SocketStatus    `json:"sockets"`
+	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
+	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
+}
+
+// TUNStatus is the TUN device.
+type TUNStatus struct {
+	Name  string    `json:"name"`
+	MTU   int       `json:"mtu"`
+	Stats tun.Stats `json:"stats"`
+}
+
+// UplinkStatus is an uplink of a gateway.
+type UplinkStatus struct {
+	Name      string         `json:"name"`
+	Interface string         `json:"interface"`
+	Mode      string         `json:"mode"`
+	Metered   bool           `json:"metered"`
+	Up        bool           `json:"up"`
+	IPv4      bool           `json:"ipv4"` // usable for IPv4
+	IPv6      bool           `json:"ipv6"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// HelloStatus is how a gateway fares with its hellos.
+type HelloStatus struct {
+	Rounds int    `json:"rounds"`          // that have ended
+	Error  string `json:"error,omitempty"` // of the last round, if it failed
+}
+
+// SessionStatus is one session.
+type SessionStatus struct {
+	Peer     string         `json:"peer"` // the gateway's name; "exit" at a gateway
+	Key      string         `json:"key"`  // the peer's public key
+	Software string         `json:"software"`
+	Suite    string         `json:"suite"`
+	Index    uint32         `json:"index"` // ours
+	Age      float64        `json:"age_s"`
+	Alive    bool           `json:"alive"`
+	Pending  bool           `json:"pending,omitempty"` // at an exit: not proven yet
+	Inner    []netip.Prefix `json:"inner"`             // the gateway's inner addresses
+	InnerMTU int            `json:"inner_mtu"`
+	Hello    netip.AddrPort `json:"hello"` // where the hello went to or came from
+	Stats    *tunnel.Stats  `json:"stats,omitempty"`
+}
+
+// SocketStatus is one UDP socket.
+type SocketStatus struct {
+	Local netip.AddrPort `json:"local"`
+	Stats udp.Stats      `json:"stats"`
+}
+
+// statusTime bounds how long an engine is waited for.
+const statusTime = time.Second
+
+// common fills in what every node has.
+func (n *node) common() *Status {
+	st := &Status{
+		Role:     string(n.cfg.Role),
+		Software: software(),
+		Uptime:   n.clock.now().Seconds(),
+		Sessions: []SessionStatus{},
+		Sockets:  []SocketStatus{},
+		Drops:    n.drops.snapshot(),
+	}
+	mtu, _ := n.dev.MTU() // 0 tells that the device is gone
+	st.TUN = TUNStatus{Name: n.dev.Name(), MTU: mtu, Stats: n.dev.Stats()}
+	for _, s := range n.sockets.all() {
+		st.Sockets = append(st.Sockets, SocketStatus{s.LocalAddr(), s.Stats()})
+	}
+	n.mu.Lock()
+	st.Notes = n.notes
+	n.mu.Unlock()
+	return st
+}
+
+// fill asks the engine for what its session knows. Without an answer in time the statistics are absent.
+func (e *engine) fill(ctx context.Context, st *SessionStatus) {
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	st.Alive = e.alive.Load()
+	type answer struct {
+		stats *tunnel.Stats
+		mtu   int
+	}
+	got := make(chan answer, 1)
+	if e.call(ctx, func(now time.Duration) {
+		if e.s == nil {
+			got <- answer{}
+			return
+		}
+		stats := e.s.Stats(now)
+		got <- answer{&stats, e.s.InnerMTU()}
+	}) {
+		a := <-got
+		st.Stats, st.InnerMTU = a.stats, a.mtu
+	}
+}
+
+// gatewayStatus is what serve publishes for report.
+type gatewayStatus struct {
+	snap     uplink.Snapshot
+	remotes  []netip.AddrPort
+	state    string
+	reason   string
+	hello    *greeting // of the present session
+	since    time.Time
+	rounds   int
+	helloErr error
+}
+
+func (g *gateway) setStatus(f func(st *gatewayStatus)) {
+	g.statusMu.Lock()
+	defer g.statusMu.Unlock()
+	f(&g.status)
+}
+
+func (g *gateway) setState(state, reason string) {
+	g.setStatus(func(st *gatewayStatus) { st.state, st.reason = state, reason })
+}
+
+// report makes the status of a gateway. Any goroutine may call it.
+func (g *gateway) report(ctx context.Context) *Status {
+	g.statusMu.Lock()
+	now := g.status
+	g.statusMu.Unlock()
+	st := g.common()
+	st.State, st.Reason, st.Remotes = now.state, now.reason, now.remotes
+	if st.State == "" {
+		st.State = "connecting"
+	}
+	st.Hello = &HelloStatus{Rounds: now.rounds}
+	if now.helloErr != nil {
+		st.Hello.Error = oneLine(now.helloErr)
+	}
+	for _, u := range now.snap.Uplinks {
+		t := g.terms(u.Name)
+		st.Uplinks = append(st.Uplinks, UplinkStatus{
+			Name: t.Name, Interface: u.Name, Mode: string(t.Mode), Metered: t.Metered, Up: u.Up,
+			IPv4: u.Usable4(), IPv6: u.Usable6(), MTU: u.MTU, Addresses: u.Addrs,
+		})
+	}
+	if h := now.hello; h != nil {
+		s := SessionStatus{
+			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
+			Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
+		}
+		g.engine.fill(ctx, &s)
+		st.Sessions = append(st.Sessions, s)
+	}
+	return st
+}
+
+// report makes the status of an exit. Any goroutine may call it.
+func (x *exit) report(ctx context.Context) *Status {
+	st := x.common()
+	st.State = "ready"
+	x.mu.Lock()
+	all := append([]*association(nil), x.sessions...)
+	pending := make([]bool, len(all))
+	for i, a := range all {
+		pending[i] = !a.current
+	}
+	x.mu.Unlock()
+	for i, a := range all {
+		s := SessionStatus{
+			Peer: a.gateway.Name, Key: a.result.PeerKey.String(), Software: a.result.Offer.Software, Suite: a.result.Suite.String(),
+			Index: a.index, Age: time.Since(a.since).Seconds(), Pending: pending[i], Inner: a.gateway.Addresses, Hello: a.remote,
+		}
+		a.engine.fill(ctx, &s)
+		st.Sessions = append(st.Sessions, s)
+	}
+	return st
+}
