@@ -1,0 +1,27 @@
+// Package bench measures bondd: scenarios, runners and reports, and the
+// commands `bondd bench lab` and `bondd demo`.
+//
+//	sets.go       the named sets of uplinks (DESIGN section 9)
+//	measure.go    what is measured on a set, in order
+//	fault.go      transfers during which something breaks
+//	selfcheck.go  the emulator itself: asked against measured
+//	report.go     figures, JSON; table.go: the same for people
+//	labmain.go    the command lines; demo.go: the short one
+//
+// The lab (hosts, emulated lines, traffic) is bench/lab, the model of a line
+// bench/link; bench/sim runs the sets in virtual time.
+//
+// A set is measured thus: each uplink alone with plain kernel TCP and no
+// bondd, all uplinks at the same time; then, through bondd, echoes on idle
+// lines, a transfer with echoes beside it, and a transfer in the middle of
+// which the busiest uplink becomes a black hole. Payload is counted at the
+// receiver, after the time a transfer has to settle.
+//
+// Goroutines: each measuring method starts what runs side by side and joins it
+// before it returns.
+//
+// Known weaknesses: sender, receiver, both daemons and the emulator share this
+// machine's processors, so figures beyond some hundred Mb/s say more about it
+// than about bondd; every figure is of a single run; echoes that are lost do
+// not count in the quantiles of the delay.
+package bench

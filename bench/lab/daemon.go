@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// daemon is bondd in a process of its own inside a host, so that it can be
+// killed and started again while the host's network stays.
+type daemon struct {
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	stdin io.Closer
+	done  chan struct{} // closed when the process has ended
+	spent time.Duration // processor time of predecessors
+}
+
+type daemonArgs struct {
+	Config  string `json:"config"`            // path of the configuration
+	Profile string `json:"profile,omitempty"` // path of a CPU profile to write
+}
+
+// envConfig carries the path of the configuration to the daemon process.
+const envConfig = "BONDD_LAB_CONFIG"
+
+func (h *host) startDaemon(_ context.Context, a daemonArgs) (int, error) {
+	d := &h.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd != nil {
+		return 0, errors.New("the daemon runs already")
+	}
+	cmd := self(roleDaemon, 0)
+	cmd.Env = append(cmd.Env, envConfig+"="+a.Config, envProfile+"="+a.Profile)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := h.spawner.start(cmd); err != nil {
+		return 0, err
+	}
+	d.cmd, d.stdin, d.done = cmd, stdin, make(chan struct{})
+	go func(done chan struct{}) { // ends with the daemon
+		err := cmd.Wait()
+		fmt.Fprintf(os.Stderr, "daemon ended: %v\n", cmp(err, "exit status 0"))
+		d.mu.Lock()
+		if d.cmd == cmd {
+			d.cmd = nil
+			d.spent += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		}
+		d.mu.Unlock()
+		close(done)
+	}(d.done)
+	return cmd.Process.Pid, nil
+}
+
+func cmp(err error, ok string) string {
+	if err == nil {
+		return ok
+	}
+	return err.Error()
+}
+
+type stopArgs struct {
+	Kill bool `json:"kill"` // SIGKILL, as a crash; else SIGTERM
+}
+
+// stopDaemon ends the daemon and waits for its end.
+func (h *host) stopDaemon(_ context.Context, a stopArgs) (struct{}, error) {
+	d := &h.daemon
+	d.mu.Lock()
+	cmd, done := d.cmd, d.done
+	d.mu.Unlock()
+	if cmd == nil {
+		return struct{}{}, errors.New("no daemon runs")
+	}
+	sig := unix.SIGTERM
+	if a.Kill {
+		sig = unix.SIGKILL
+	}
+	cmd.Process.Signal(sig) // fails only when it has just ended
+	select {
+	case <-done:
+		return struct{}{}, nil
+	case <-time.After(10 * time.Second):
+		cmd.Process.Kill()
+		return struct{}{}, errors.New("the daemon did not end within 10 s of SIGTERM and was killed")
+	}
+}
+
+// daemonUsage is the processor time all daemons of this host have used, user
+// and system, to the kernel's 10 ms.
+func (h *host) daemonUsage(context.Context, struct{}) (time.Duration, error) {
+	d := &h.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil {
+		return d.spent, nil
+	}
+	t, err := processTime(d.cmd.Process.Pid)
+	return d.spent + t, err
+}
+
+// processTime reads utime and stime of a process: fields 14 and 15 of
+// /proc/PID/stat, in ticks of 10 ms (proc(5); USER_HZ is 100 everywhere).
+func processTime(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name may hold spaces
+	fields := bytes.Fields(rest)
+	if len(fields) < 13 {
+		return 0, errors.New("unexpected form of /proc/PID/stat")
+	}
+	var ticks uint64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseUint(string(f), 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}

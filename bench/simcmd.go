@@ -1,0 +1,337 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/bondd/bondd/bench/sim"
+)
+
+// simUsage is what `bondd bench sim -h` says above the flags.
+const simUsage = `usage: bondd bench sim [flags]
+
+Measures the sets of "bondd bench lab" in virtual time: the real sessions over the
+same model of a line, and a model of TCP (CUBIC as in Linux) in place of the
+kernel's. Needs no rights, takes a second or two per set and direction, and gives the
+same figures for the same seed. What it leaves out is everything that costs
+processor time; where lab and sim disagree, the lab is right.
+
+`
+
+// Timing of a simulated measurement, in virtual time.
+const (
+	simProven = time.Second     // paths are validated and their MTU found by then
+	simIdle   = 3 * time.Second // of echoes on idle lines before the transfer
+)
+
+// simPlan is what to simulate.
+type simPlan struct {
+	service    string
+	traffic    string // "cubic", "bbr" or "udp"
+	directions []string
+	flows      int
+	duration   time.Duration
+	settle     time.Duration
+	cut        bool
+	seed       uint64
+	progress   io.Writer
+	inside     io.Writer // the sessions' own figures after each transfer; may be nil
+}
+
+// SimMain is `bondd bench sim`. It returns the exit code: 0 done, 1 a
+// measurement failed, 2 wrong usage.
+func SimMain(ctx context.Context, args []string) int {
+	return simMain(ctx, args, os.Stdout, os.Stderr)
+}
+
+func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var (
+		f         = flag.NewFlagSet("bondd bench sim", flag.ContinueOnError)
+		list      = f.Bool("list", false, "list the sets and end")
+		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"")
+		service   = f.String("service", "packet", "service that carries the traffic: packet")
+		traffic   = f.String("traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
+		direction = f.String("direction", "both", "down (server to LAN), up, or both")
+		flows     = f.Int("flows", 1, "parallel flows")
+		duration  = f.Duration("duration", 20*time.Second, "virtual time that counts of each transfer")
+		settle    = f.Duration("settle", 4*time.Second, "virtual time before it; satellites get at least 10s")
+		faults    = f.String("faults", "cut", "what breaks during a further transfer: cut (the fastest uplink), or none")
+		random    = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
+		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
+		seed      = f.Uint64("seed", 1, "of everything that is left to chance")
+		verbose   = f.Bool("verbose", false, "show what the sessions count, after each transfer")
+	)
+	f.SetOutput(stderr)
+	f.Usage = func() { fmt.Fprint(stderr, simUsage); f.PrintDefaults() }
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	} else if err != nil {
+		return exitUsage
+	}
+	wrong := func(format string, a ...any) int {
+		fmt.Fprintf(stderr, "bondd bench sim: "+format+"\n", a...)
+		return exitUsage
+	}
+	if f.NArg() > 0 {
+		return wrong("unexpected argument %q; everything is a flag", f.Arg(0))
+	}
+	if *list {
+		writeSets(stdout)
+		return exitOK
+	}
+	chosen, err := FindSets(*sets)
+	if err != nil {
+		return wrong("%v", err)
+	}
+	p := simPlan{service: *service, traffic: *traffic, flows: *flows, duration: *duration, settle: *settle, seed: *seed, progress: stderr}
+	if p.service != "packet" {
+		return wrong("there is no service %q; there is packet", *service)
+	}
+	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
+		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
+	}
+	switch *direction {
+	case "down", "up":
+		p.directions = []string{*direction}
+	case "both":
+		p.directions = []string{"down", "up"}
+	default:
+		return wrong("direction is %q; it is down, up or both", *direction)
+	}
+	switch *faults {
+	case "cut":
+		p.cut = true
+	case "none", "":
+	default:
+		return wrong("faults is %q; it is cut or none", *faults)
+	}
+	if p.flows < 1 || p.flows > 1000 {
+		return wrong("flows is %d; it is 1 to 1000", p.flows)
+	}
+	if p.duration < time.Second || p.duration > 10*time.Minute || p.settle < 0 || p.settle > 10*time.Minute {
+		return wrong("duration is 1s to 10m, settle at most 10m")
+	}
+	if *verbose {
+		p.inside = stderr
+	}
+	if *random < 0 || *random > 100_000 {
+		return wrong("random is %d; it is at most 100000", *random)
+	}
+	if *random > 0 {
+		p.cut = false
+		if *direction == "both" {
+			p.directions = []string{"down"} // the links are symmetric
+		}
+		return p.random(ctx, *random, args, *asJSON, stdout, stderr)
+	}
+	var results []Result
+	for _, s := range chosen {
+		for _, d := range p.directions {
+			r := p.measure(ctx, s, d)
+			results = append(results, r)
+			p.say(r)
+		}
+	}
+	return p.print(ctx, args, results, *asJSON, stdout, stderr)
+}
+
+// say is the line of progress of one result.
+func (p *simPlan) say(r Result) {
+	switch {
+	case r.Error != "":
+		fmt.Fprintf(p.progress, "%s, %s: %s\n", r.Set, r.Direction, r.Error)
+	case r.Bond != nil:
+		fmt.Fprintf(p.progress, "%s, %s: %.1f Mb/s, %.0f %% of the limit of %.1f\n", r.Set, r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
+	}
+}
+
+// print writes the report.
+func (p *simPlan) print(ctx context.Context, args []string, results []Result, asJSON bool, stdout, stderr io.Writer) int {
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "interrupted")
+		return exitFailure
+	}
+	rep := newReport("bench sim", args, results)
+	err := error(nil)
+	if asJSON {
+		err = rep.writeJSON(stdout)
+	} else {
+		err = rep.WriteTable(stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitFailure
+	}
+	if slices.ContainsFunc(results, func(r Result) bool { return r.Error != "" }) {
+		return exitFailure
+	}
+	return exitOK
+}
+
+// measure simulates one set in one direction.
+func (p *simPlan) measure(ctx context.Context, set Set, direction string) Result {
+	r := Result{Set: set.Name, Service: p.service, Direction: direction, Flows: p.flows, Limit: set.LimitMbps()}
+	settle := max(p.settle, set.Settle)
+	err := p.alone(ctx, set, settle, &r)
+	if err == nil {
+		err = p.bond(ctx, set, settle, &r)
+	}
+	if err == nil && p.cut && len(set.Uplinks) > 1 {
+		err = p.cutOne(ctx, set, &r)
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.finish()
+	return r
+}
+
+// transfer is the flows of one measurement.
+func (p *simPlan) transfer(set Set, direction string, start time.Duration) []sim.Flow {
+	f := sim.Flow{Down: direction == "down", Start: start, TCP: sim.TCPConfig{BBR: p.traffic == "bbr"}}
+	if p.traffic == "udp" {
+		f.Kind = sim.UDP
+		for _, u := range set.Uplinks {
+			f.Rate += simOffered * u.Link.Rate / float64(p.flows)
+		}
+	}
+	flows := make([]sim.Flow, p.flows)
+	for i := range flows {
+		flows[i] = f
+		// Not all in the same instant, as with real programs.
+		flows[i].Start += time.Duration(i) * 3 * time.Millisecond
+	}
+	return flows
+}
+
+// simOffered is the share of the sum of the rates at which datagrams are paced.
+const simOffered = 0.8
+
+// alone measures each uplink with plain TCP.
+func (p *simPlan) alone(ctx context.Context, set Set, settle time.Duration, r *Result) error {
+	for i, u := range set.Uplinks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		flows := make([]sim.Flow, p.flows)
+		for k := range flows {
+			flows[k] = sim.Flow{Down: r.Direction == "down", TCP: sim.TCPConfig{BBR: p.traffic == "bbr"}}
+		}
+		res, err := sim.Plain(u.Link, flows, settle+p.duration, p.seed+uint64(i)<<32)
+		if err != nil {
+			return err
+		}
+		r.Uplinks = append(r.Uplinks, UplinkResult{Name: u.Name, Limit: round(u.limitMbps(), 2), Alone: round(sim.Sum(res).Mbps(settle, settle+p.duration), 2)})
+	}
+	return nil
+}
+
+// scenario is the bond of a set, without traffic.
+func (p *simPlan) scenario(set Set) sim.Scenario {
+	sc := sim.Scenario{Seed: p.seed, Remotes: set.Remotes}
+	for _, u := range set.Uplinks {
+		sc.Uplinks = append(sc.Uplinks, sim.Symmetric(u.Name, u.Link))
+	}
+	return sc
+}
+
+// advance runs in slices, so that an interrupt is heard.
+func advance(ctx context.Context, run *sim.Run, until time.Duration) error {
+	for run.Now() < until {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := run.Advance(min(until, run.Now()+time.Second)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bond measures echoes alone, then the transfer with echoes beside it.
+func (p *simPlan) bond(ctx context.Context, set Set, settle time.Duration, r *Result) error {
+	sc := p.scenario(set)
+	start := simProven + simIdle
+	from, to := start+settle, start+settle+p.duration
+	sc.Flows = append(p.transfer(set, r.Direction, start), sim.Flow{Kind: sim.Ping, Start: simProven})
+	run, err := sim.New(sc)
+	if err != nil {
+		return err
+	}
+	if err := advance(ctx, run, to); err != nil {
+		return err
+	}
+	p.show(set, run)
+	sum := sim.Sum(run.Flows[:p.flows])
+	r.Bond = number(sum.Mbps(from, to), 2)
+	ping := run.Flows[p.flows]
+	idle, _ := ping.Delays(simProven, start)
+	loaded, _ := ping.Delays(from, to)
+	r.Idle, r.Loaded = delaysOf(idle), delaysOf(loaded)
+	r.Profile = simSlots(sum, start)
+	if p.traffic == "udp" {
+		// What the flows offer is the limit here, not what the lines could.
+		r.Limit = 0
+		for _, f := range run.Flows[:p.flows] {
+			r.Limit += f.Offered()
+		}
+	}
+	return nil
+}
+
+// show writes what sessions and senders have counted.
+func (p *simPlan) show(set Set, run *sim.Run) {
+	if p.inside == nil {
+		return
+	}
+	gateway, exit := run.Stats()
+	enc := json.NewEncoder(p.inside)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(map[string]any{"set": set.Name, "gateway": gateway, "exit": exit}) // progress, not a result
+	for i, f := range run.Flows[:p.flows] {
+		fmt.Fprintf(p.inside, "flow %d: %+v, smoothed RTT %v\n", i, f.Sender(), f.RTT().Round(time.Microsecond))
+	}
+}
+
+// cutOne makes a black hole of the fastest uplink during a transfer.
+func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
+	b := &bench{set: set}
+	victim := set.Uplinks[b.victim()]
+	start := simProven
+	at := start + max(faultBefore, set.Settle)
+	end := at + faultAfter
+	sc := p.scenario(set)
+	sc.Flows = p.transfer(set, r.Direction, start)
+	sc.Faults = []sim.Fault{sim.Cut(at, victim.Name, sim.Both)}
+	run, err := sim.New(sc)
+	if err != nil {
+		return err
+	}
+	if err := advance(ctx, run, end); err != nil {
+		return err
+	}
+	sum := sim.Sum(run.Flows)
+	r.Cut = victim.Name
+	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
+	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
+	r.LeftMax = number(set.LimitMbps()-victim.limitMbps(), 2)
+	r.CutSlots = simSlots(sum, start)
+	return nil
+}
+
+// simSlots is a series for plots, from the start of the transfer on.
+func simSlots(f *sim.FlowResult, start time.Duration) []float64 {
+	out := f.Slices(100 * time.Millisecond)
+	out = out[min(len(out), int(start/(100*time.Millisecond))):]
+	for i := range out {
+		out[i] = round(out[i], 2)
+	}
+	return out
+}

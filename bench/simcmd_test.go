@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// runSim runs the command and returns its output and code.
+func runSim(t *testing.T, args string) (stdout string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = simMain(t.Context(), strings.Fields(args), &out, &errs)
+	t.Logf("bondd bench sim %s\n%s%s", args, errs.String(), out.String())
+	return out.String(), code
+}
+
+func TestSimReportsLikeTheLab(t *testing.T) {
+	out, code := runSim(t, "--set V+A --duration 1s --settle 1s --json")
+	if code != exitOK {
+		t.Fatalf("code %d", code)
+	}
+	var r Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Results) != 2 || r.Results[0].Direction != "down" || r.Results[1].Direction != "up" {
+		t.Fatalf("results %+v", r.Results)
+	}
+	for _, x := range r.Results {
+		if x.Error != "" || x.Bond == nil || x.Best == nil || x.Sum == nil || x.Idle == nil || x.Loaded == nil || x.Stall == nil || x.Left == nil {
+			t.Fatalf("something is missing: %+v", x)
+		}
+		if *x.Bond < 20 || *x.Bond > x.Limit || *x.Best < 40 || *x.Sum > 58 || x.Idle.P50 < 16 || x.Idle.P50 > 20 {
+			t.Errorf("bond %.1f, best %.1f, sum %.1f, limit %.1f Mb/s, idle %.1f ms", *x.Bond, *x.Best, *x.Sum, x.Limit, x.Idle.P50)
+		}
+	}
+	table, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults none")
+	if code != exitOK || !strings.Contains(table, "V+A") || !strings.Contains(table, "packet") {
+		t.Errorf("code %d, table:\n%s", code, table)
+	}
+}
+
+func TestSimCarriesOtherTraffic(t *testing.T) {
+	for _, traffic := range []string{"bbr", "udp"} {
+		out, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults none --flows 2 --json --traffic "+traffic)
+		var r Report
+		if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK {
+			t.Fatalf("code %d, %v", code, err)
+		}
+		if x := r.Results[0]; x.Flows != 2 || x.Fraction == nil || *x.Fraction < .5 || *x.Fraction > 1.03 {
+			t.Errorf("%s: %+v", traffic, x)
+		}
+	}
+}
+
+func TestSimRandomSets(t *testing.T) {
+	out, code := runSim(t, "--random 3 --duration 1s --settle 1s --seed 9")
+	if code != exitOK || !strings.Contains(out, "3 random sets") || !strings.Contains(out, "one way") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	again, _ := runSim(t, "--random 3 --duration 1s --settle 1s --seed 9")
+	if out != again {
+		t.Error("two runs of one seed differ")
+	}
+	for i := range 200 {
+		s := randomSet(5, i)
+		if !reflect.DeepEqual(s, randomSet(5, i)) {
+			t.Fatalf("set %d is not the same twice", i)
+		}
+		if n := len(s.Uplinks); n < 2 || n > 3 {
+			t.Fatalf("%d uplinks", n)
+		}
+		for _, u := range s.Uplinks {
+			if err := u.Link.Check(); err != nil || u.Link.Rate < randomRateMin || u.Link.Rate > randomRateMax || u.Link.Loss > randomLossMax {
+				t.Errorf("set %d: %+v, %v", i, u.Link, err)
+			}
+		}
+	}
+}
+
+func TestSimRefusesWrongUsage(t *testing.T) {
+	for _, args := range []string{"--set nowhere", "--service stream", "--direction left", "--flows 0", "--duration 1ms", "--random -1", "--traffic vegas", "--faults all", "more", "--nothing"} {
+		if _, code := runSim(t, args); code != exitUsage {
+			t.Errorf("%s: code %d, want %d", args, code, exitUsage)
+		}
+	}
+	if out, code := runSim(t, "--list"); code != exitOK || !strings.Contains(out, "V+A+L+G") {
+		t.Errorf("--list: code %d:\n%s", code, out)
+	}
+}
