@@ -65,6 +65,7 @@ type Bond struct {
 type Stats struct {
 	CodelDrops, CodelMarks, Overflows uint64
 	GivenUp                           uint64 // ordered packets not sent again any more
+	TooLong                           uint64 // packets dropped because no path in use takes their size
 	Retransmitted, Reinjected, Copied uint64
 	Twins                             uint64
 }

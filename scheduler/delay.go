@@ -31,7 +31,7 @@ func (d *delayEstimator) update(now, sample time.Duration) {
 	step := max(d.dev/8, 50*time.Microsecond)
 	if sample > d.high {
 		d.high += 9 * step
-		d.high = min(d.high, sample)
+		d.high = max(min(d.high, sample), d.mean)
 	} else {
 		d.high -= step
 		d.high = max(d.high, d.mean)

@@ -88,6 +88,7 @@ type flow struct {
 	offset  uint64 // of the next byte to be granted
 	offered int    // bytes ready beyond it
 	window  int    // of those, what the peer takes
+	more    bool   // more will be offered: the backlog is not all there is
 	ended   bool
 	inTail  bool // is in Bond.tails
 }
@@ -101,6 +102,14 @@ func (f *flow) head() int {
 		return min(f.bytes, maxPacket-streamOverhead-48)
 	}
 	return int(f.q.at(0).size)
+}
+
+// framed is the datagram that size bytes of f need for themselves, bytes.
+func (f *flow) framed(size int) int {
+	if f.class == Stream {
+		return size + streamOverhead
+	}
+	return size + overhead
 }
 
 func (f *flow) outAt(seq uint64) *outstanding {

@@ -8,13 +8,16 @@ import (
 
 const (
 	// Probe intervals: while suspect 50 ms, doubled up to 1 s; a path in order but idle is probed once a second, a
-	// metered one every 20 s, which also keeps address translations alive (research/transport.md §7).
+	// metered one every 20 s (unless it is all there is), which also keeps address translations alive
+	// (research/transport.md §7).
 	probeFirst   = 50 * time.Millisecond
 	probeMax     = time.Second
 	probeIdle    = time.Second
 	probeMetered = 20 * time.Second
 	// downAfter silence a suspect path is down.
 	downAfter = time.Second
+	// forgetProbe: the answer to a probe of a path that is down may take so long, longer than any queue on its way.
+	forgetProbe = 10 * time.Second
 	// probesToReturn must be answered in a row before a path that was down carries data again.
 	probesToReturn = 2
 	// refreshEvery is how often the best member of each group is looked for.
@@ -82,14 +85,14 @@ func (b *Bond) SetBackup(now time.Duration, p *Path, backup bool) {
 func (b *Bond) suspect(now time.Duration, p *Path) {
 	p.Stats.Suspicions++
 	p.rateAtDown = p.ctl.Rate()
-	p.probeWait, p.probeAt, p.probeDue = probeFirst, now, false
+	p.probeWait, p.probeAt, p.probeDue = probeFirst, now, true
 	p.probesAnswer = 0
 	b.to(now, p, Suspect)
 	b.reinject(now, p)
 	// The standbys learn of it at once: their next probe is due now.
 	for _, q := range b.paths {
 		if q != p && q.state == Up {
-			q.probeAt = min(q.probeAt, now)
+			q.probeDue = true
 		}
 	}
 }
@@ -152,13 +155,16 @@ func (b *Bond) Advance(now time.Duration) {
 		case Suspect:
 			if now-p.stateSince >= downAfter {
 				p.ctl.OnTimeout(now)
-				b.abandon(p)
+				b.abandon(now, p, now)
 				b.to(now, p, Down)
 			}
 			fallthrough
 		default:
 			if now >= p.probeAt {
 				p.probeDue = true
+			}
+			if p.state == Down {
+				b.abandon(now, p, now-forgetProbe)
 			}
 		}
 	}
@@ -198,7 +204,7 @@ func (b *Bond) ProbeDue(now time.Duration, p *Path) bool {
 		p.probeWait = min(2*p.probeWait, probeMax)
 	default:
 		p.probeAt = now + probeMax
-		if p.Config.Metered {
+		if p.Config.Metered && len(b.active) > 0 {
 			p.probeAt = now + probeMetered
 		} else if p.state == Validating && now-p.stateSince < probeMax {
 			p.probeAt = now + 4*probeFirst
@@ -207,15 +213,26 @@ func (b *Bond) ProbeDue(now time.Duration, p *Path) bool {
 	return true
 }
 
-// abandon drops all records of outstanding datagrams: the path is down.
-func (b *Bond) abandon(p *Path) {
+// abandon counts everything outstanding on p as lost that was sent until then: the path is down.
+func (b *Bond) abandon(now time.Duration, p *Path, until time.Duration) {
+	b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
 	for pn := p.log.base; pn < p.log.next; pn++ {
-		if r := p.log.at(pn); r.state == sentOutstanding {
-			r.state = sentLost
-			p.inflight -= int(r.size)
+		r := p.log.at(pn)
+		if r.at > until {
+			break
+		}
+		if r.state != sentOutstanding {
+			continue
+		}
+		r.state = sentLost
+		p.inflight -= int(r.size)
+		if !r.moved {
+			b.scratch.lost = p.log.appendChunks(b.scratch.lost, r)
 		}
 	}
 	p.lossTime = Never
+	b.settleNews(now, p)
+	p.log.trim(now, p.rtt.srtt())
 }
 
 // refresh chooses the active paths: of each group the member with the least delay; backups only when nothing else is

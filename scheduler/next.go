@@ -33,7 +33,7 @@ const scanFlows = 16
 
 // Next binds the next packet to a path. It returns false when nothing may leave now.
 func (b *Bond) Next(now time.Duration) (Grant, bool) {
-	b.waiting, b.asked = false, now
+	b.waiting, b.asked, b.copyAt = false, now, Never
 	if len(b.active) == 0 {
 		return Grant{}, false
 	}
@@ -89,9 +89,15 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 			if only != nil && int(o.size) > room {
 				break
 			}
-			p := b.pickAgain(now, o)
-			if p == nil && f.class == Stream && b.tooLong(int(o.size)) {
+			p := b.pickAgain(now, f, o)
+			if p == nil && f.class == Stream && b.tooLong(f.framed(int(o.size))) {
 				b.split(f, seq, o.size/2)
+				continue
+			}
+			if p == nil && f.class != Stream && now-o.first > b.cfg.Retry && b.tooLong(f.framed(int(o.size))) {
+				f.retx.pop()
+				b.stats.GivenUp++
+				b.giveUp(f, seq, o)
 				continue
 			}
 			if p == nil || only != nil && p != only {
@@ -128,8 +134,14 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 				f = list.after(prev)
 				continue
 			}
-			asked++
 			size := f.head()
+			if f.class != Stream && now-f.q.at(0).at > b.cfg.Retry && b.tooLong(f.framed(size)) {
+				// The path it was made for has not come back; those behind it must not wait for that.
+				b.stats.TooLong++
+				b.queue.drop(f)
+				continue
+			}
+			asked++
 			var p *Path
 			if !(f.bulk && bulkWaits) && (only == nil || size <= room || f.class == Stream && room >= pieceMin) {
 				p = b.pick(now, f, size)
@@ -144,7 +156,7 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 			if f.class == Stream {
 				g, ok = b.grantPiece(now, p, f, room)
 			} else {
-				g, ok = b.grantPacket(now, p, f, room)
+				g, ok = b.grantPacket(now, p, f, size)
 			}
 			if f.idle() || f.deficit <= 0 {
 				b.watchTail(f)
@@ -159,14 +171,14 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 	return Grant{}, false
 }
 
-// grantPacket takes the next packet of f past CoDel. room is as in grantPiece.
-func (b *Bond) grantPacket(now time.Duration, p *Path, f *flow, room int) (Grant, bool) {
+// grantPacket takes the next packet of f past CoDel. size is what p was chosen for.
+func (b *Bond) grantPacket(now time.Duration, p *Path, f *flow, size int) (Grant, bool) {
 	it, mark, ok := b.queue.pop(now, f, b.limits(f))
 	if !ok {
 		return Grant{}, false
 	}
-	if room > 0 && int(it.size) > room {
-		// CoDel dropped the small one that was asked for; the next does not fit here.
+	if int(it.size) > size {
+		// CoDel dropped the small one that was asked for; the next may not fit here.
 		b.queue.unpop(f, it)
 		return Grant{}, false
 	}

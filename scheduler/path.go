@@ -33,6 +33,9 @@ const (
 	Closed
 )
 
+// Usable reports whether data has been carried and may come back.
+func (s State) Usable() bool { return s == Up || s == Suspect }
+
 func (s State) String() string {
 	return [...]string{"validating", "up", "suspect", "down", "closed"}[s]
 }
@@ -131,12 +134,14 @@ func (p *Path) SetMTU(n int) {
 func (p *Path) SRTT() time.Duration   { return p.rtt.srtt() }
 func (p *Path) RTTVar() time.Duration { return p.rtt.rttvar() }
 
-// Rate is the estimated delivery rate, bytes/s; before the first sample it is what the window allows.
+// Rate is the estimated delivery rate, bytes/s. In start-up it is at least what the window allows: what an idle path has
+// carried says nothing about what it can.
 func (p *Path) Rate() float64 {
-	if r := p.ctl.Rate(); r > 0 {
+	r := p.ctl.Rate()
+	if r > 0 && !p.ctl.Starting() {
 		return r
 	}
-	return float64(p.ctl.Window()) / max(p.rtt.srtt(), timerGranularity).Seconds()
+	return max(r, float64(p.ctl.Window())/max(p.rtt.srtt(), timerGranularity).Seconds())
 }
 
 // Window and Inflight are in bytes.

@@ -41,6 +41,7 @@ func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 		limit = spreadStream
 		size = min(size, b.leastMTU())
 	case f.class == Stream:
+		limit = spreadYoung
 		size = min(size, b.leastMTU())
 	case f.bulk:
 		limit = spreadOrdered
@@ -55,7 +56,7 @@ func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 		return best
 	}
 	// The best path is blocked for the moment. A slower one that is ready helps only if the faster ones would not drain
-	// the backlog sooner (ECF, Lim et al. 2017).
+	// the backlog sooner (ECF, Lim et al. 2017). The backlog of a stream that goes on has no end.
 	minD := Never
 	for _, p := range b.active {
 		if d, _ := p.Delay(); p.mtu >= size {
@@ -82,7 +83,7 @@ func (b *Bond) pick(now time.Duration, f *flow, size int) *Path {
 				faster += q.Rate()
 			}
 		}
-		if faster > 0 {
+		if faster > 0 && !(f.class == Stream && f.bulk && f.more) {
 			drain := seconds(float64(backlog) / faster)
 			if f.bulk {
 				drain *= bulkDrain
@@ -144,10 +145,10 @@ func (p *Path) readySparse(now time.Duration, size int) bool {
 	return p.paceWait(now) <= sparseDebt && p.inflight+size <= p.ctl.Window()+sparseOver
 }
 
-// tooLong reports whether no path in use takes size bytes of user data.
+// tooLong reports whether no path in use takes datagrams of size bytes.
 func (b *Bond) tooLong(size int) bool {
 	for _, p := range b.active {
-		if p.mtu >= size+overhead {
+		if p.mtu >= size {
 			return false
 		}
 	}
@@ -156,8 +157,8 @@ func (b *Bond) tooLong(size int) bool {
 
 // pickAgain chooses the path for a repair: the earliest arrival, but not where it was lost twice, and not much later
 // than the best.
-func (b *Bond) pickAgain(now time.Duration, o *outstanding) *Path {
-	size := int(o.size) + overhead
+func (b *Bond) pickAgain(now time.Duration, f *flow, o *outstanding) *Path {
+	size := f.framed(int(o.size))
 	best, bestA := b.best(now, size, true)
 	if best == nil {
 		return nil

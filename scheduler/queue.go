@@ -52,7 +52,8 @@ type fairQueue struct {
 	fresh, old ring
 	bytes      int
 	packets    int
-	limit      int // bytes
+	limit      int // bytes of packets
+	streamed   int // of bytes, what streams have waiting: it cannot be dropped
 	dropped    []Handle
 	marks      uint64
 	drops      uint64
@@ -70,10 +71,10 @@ func (q *fairQueue) push(f *flow, it item, flows []*flow) {
 		f.deficit = quantum
 		q.fresh.push(f)
 	}
-	for q.bytes > q.limit {
+	for q.bytes-q.streamed > q.limit {
 		fat := f
 		for _, g := range flows {
-			if g != nil && g.bytes > fat.bytes {
+			if g != nil && g.class != Stream && g.bytes > fat.bytes {
 				fat = g
 			}
 		}

@@ -151,7 +151,7 @@ func (r *Reorder) PushAtOnce(now time.Duration, id, seq16 uint16, h Handle) Drop
 		return r.pushLate(f, seq, h)
 	}
 	f.reach(seq)
-	if e := f.at(seq); e.present || e.gone {
+	if e := f.at(seq); e.present || e.early {
 		r.Stats.Duplicates++
 		return DropReplay
 	}

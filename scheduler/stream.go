@@ -22,14 +22,14 @@ const (
 	streamOverhead = overhead + 6
 )
 
-// Offer says that the stream has backlog bytes ready beyond those granted, of which the peer takes window now. It
-// replaces what was said before.
-func (b *Bond) Offer(now time.Duration, key FlowKey, backlog, window int) {
+// Offer says that the stream has backlog bytes ready beyond those granted, of which the peer takes window now; more says
+// that others will follow. It replaces what was said before.
+func (b *Bond) Offer(now time.Duration, key FlowKey, backlog, window int, more bool) {
 	f := b.flowFor(now, key, Stream)
 	if grown := backlog - f.offered; grown > 0 {
 		f.classify(now, grown)
 	}
-	f.offered, f.window = backlog, window
+	f.offered, f.window, f.more = backlog, window, more
 	b.queue.resize(f, min(backlog, window))
 	if f.bytes > 0 && f.list == listNone {
 		f.list = listNew
@@ -59,6 +59,7 @@ func (b *Bond) EndStream(key FlowKey) {
 // resize sets what a stream has waiting.
 func (q *fairQueue) resize(f *flow, n int) {
 	q.bytes += n - f.bytes
+	q.streamed += n - f.bytes
 	f.bytes = n
 }
 

@@ -25,17 +25,14 @@ func (b *Bond) watchTail(f *flow) {
 
 // nextCopy grants a copy of something in flight.
 func (b *Bond) nextCopy(now time.Duration) (Grant, bool) {
-	b.copyAt = Never
-	if len(b.active) < 2 || b.tails.len() == 0 || b.copyBudget < maxPacket {
-		return Grant{}, false
-	}
+	may := len(b.active) > 1 && b.copyBudget >= maxPacket
 	for range min(b.tails.len(), tailScan) {
 		f := b.tails.pop()
 		if f.out.len() == 0 || f.ended || f.bytes > 0 && f.class != Stream {
 			f.inTail = false
 			continue
 		}
-		if f.bytes > 0 {
+		if f.bytes > 0 || !may {
 			// It has new data to send; it is looked at again when that has run out.
 			b.tails.push(f)
 			continue
@@ -63,7 +60,7 @@ func (b *Bond) copyOf(now time.Duration, f *flow) (Grant, bool) {
 		p := b.Path(o.path)
 		var best *Path
 		bestA := Never
-		size := int(o.size) + overhead
+		size := f.framed(int(o.size))
 		for _, q := range b.active {
 			if q == p || q.Config.Metered || q.mtu < size || !q.ready(now, size) {
 				continue

@@ -172,7 +172,7 @@ func (s *Session) updateInnerMTU() {
 	}
 	if n := max(least-overhead, minInnerMTU); n != s.innerMTU {
 		s.innerMTU = n
-		s.events = append(s.events, Event{Kind: MTUChanged})
+		s.events.push(Event{Kind: MTUChanged})
 	}
 }
 

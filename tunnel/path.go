@@ -187,7 +187,7 @@ func (s *Session) responded(now time.Duration, p *path, t wire.Token) {
 		}
 		p.to, p.token = p.candidate, p.candToken
 		p.candUntil = 0
-		s.events = append(s.events, Event{Kind: PathMoved, Path: p.id, Name: p.name, Reason: p.to.Remote.String()})
+		s.events.push(Event{Kind: PathMoved, Path: p.id, Name: p.name, Reason: p.to.Remote.String()})
 	}
 }
 
@@ -239,12 +239,19 @@ func (p *path) wantsControl(now time.Duration, b *scheduler.Bond) bool {
 
 // Control facts are repeated until they arrive; their names carry what they are about.
 const (
-	factStatus = iota + 1 // low 32 bits: path
-	factMTU               // low 32 bits: path << 16 | size
+	factStatus          = iota + 1 // low 32 bits: path
+	factMTU                        // low 32 bits: path << 16 | size
+	factStreamOpen                 // stream
+	factStreamWindow               // stream
+	factStreamReset                // stream
+	factStreamConnected            // stream
 )
 
+// factBits is what is left for the subject of a fact.
+const factBits = 58
+
 func fact(kind, id uint64) scheduler.Chunk {
-	return scheduler.Chunk{Kind: scheduler.ChunkControl, Seq: kind<<32 | id}
+	return scheduler.Chunk{Kind: scheduler.ChunkControl, Seq: kind<<factBits | id}
 }
 
 // control makes one datagram out of what is to be said on p.
@@ -342,8 +349,8 @@ func (s *Session) appendAck(now time.Duration, p *path, dg []byte) []byte {
 func (o *owdReference) wire(d time.Duration) int32 { return o.ref + int32(d.Microseconds()) }
 
 func (s *Session) controlLost(_ time.Duration, name uint64) {
-	id := name & 0xffffffff
-	switch name >> 32 {
+	id := name & (1<<factBits - 1)
+	switch kind := name >> factBits; kind {
 	case factStatus:
 		if p := s.path(PathID(id)); p != nil {
 			p.statusAt = 0
@@ -352,12 +359,18 @@ func (s *Session) controlLost(_ time.Duration, name uint64) {
 		if p := s.path(PathID(id >> 16)); p != nil {
 			p.mtu.lost(int(id & 0xffff))
 		}
+	default:
+		if st := s.streamByID[StreamID(id)]; st != nil {
+			s.dirty(st, streamFactOf(kind))
+		}
 	}
 }
 
 func (s *Session) controlAcked(now time.Duration, name uint64) {
-	id := name & 0xffffffff
-	if name>>32 == factMTU {
+	id := name & (1<<factBits - 1)
+	if kind := name >> factBits; kind != factMTU {
+		s.streamFactAcked(kind, StreamID(id))
+	} else {
 		if p := s.path(PathID(id >> 16)); p != nil {
 			p.mtu.acked(now, int(id&0xffff))
 			s.applyMTU(p)

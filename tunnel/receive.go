@@ -110,6 +110,14 @@ func (s *Session) frames(now time.Duration, p *path, a *Arrival, b *buf.Buf) (ke
 			if s.deliverOrdered(now, kind, flow, seq, packet, b, a, r.Done()) {
 				return true, true
 			}
+		case wire.KindStream, wire.KindStreamFin, wire.KindOpen, wire.KindWindow, wire.KindReset, wire.KindConnected:
+			used, ok := s.streamFrame(now, kind, body, b, r.Done())
+			if !ok {
+				s.drops.Malformed++
+			}
+			if used {
+				return true, true
+			}
 		default:
 			if !s.controlFrame(now, p, a, kind, body) {
 				s.drops.Malformed++
@@ -158,7 +166,7 @@ func (s *Session) controlFrame(now time.Duration, p *path, a *Arrival, kind wire
 			return false
 		}
 		s.closing, s.closeDone = true, true
-		s.events = append(s.events, Event{Kind: PeerClosed, Reason: string(reason)})
+		s.events.push(Event{Kind: PeerClosed, Reason: string(reason)})
 	}
 	// PADDING and PING say nothing; kinds of a later version are skipped.
 	return true

@@ -59,6 +59,14 @@ func (s *Session) PullDatagrams(now time.Duration, out []Out) int {
 		out[n] = o
 		n++
 	}
+	for n < len(out) && s.streamFacts.len() > 0 {
+		o, ok := s.pullStreamFacts(now)
+		if !ok {
+			break
+		}
+		out[n] = o
+		n++
+	}
 	for n < len(out) {
 		o, ok := s.pullData(now)
 		if !ok {
@@ -98,6 +106,13 @@ func (s *Session) pullData(now time.Duration) (Out, bool) {
 	var ecn uint8
 	for i := range s.grants {
 		g := &s.grants[i]
+		last := i == len(s.grants)-1
+		if g.Stream {
+			dg = s.appendPiece(dg, g, last)
+			s.chunks = append(s.chunks, g.Chunk())
+			ecn = 0
+			continue
+		}
 		packet := s.slots[g.Handle]
 		if g.Mark {
 			markCE(packet.Bytes())
@@ -109,7 +124,6 @@ func (s *Session) pullData(now time.Duration) (Out, bool) {
 		case e != ecn:
 			ecn = 0
 		}
-		last := i == len(s.grants)-1
 		kind := packetKind(g, packet.CsumOffset != 0)
 		if g.Ordered {
 			dg = wire.AppendOrderedHeader(dg, kind, last, g.Flow, uint16(g.Seq), packet.Len())
@@ -141,9 +155,15 @@ func packetKind(g *scheduler.Grant, partial bool) wire.Kind {
 	return kind
 }
 
+// streamFrameMax bounds what stands before the data of a STREAM frame: kind, length, id and offset of 8 bytes at most.
+const streamFrameMax = 1 + 2 + 8 + 8
+
 // framed is the size of a packet with its frame header, when another frame follows.
 func framed(g scheduler.Grant) int {
 	n := g.Size
+	if g.Stream {
+		return n + streamFrameMax
+	}
 	if g.Ordered {
 		n += wire.OrderedLen
 	}

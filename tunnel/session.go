@@ -46,6 +46,8 @@ type Out struct {
 type Limits struct {
 	QueueBytes   int // packets waiting for a path, bytes
 	ReorderBytes int // packets waiting for their order, bytes
+	StreamBytes  int // stream data waiting for their order or their reader, bytes
+	Streams      int // open at a time
 }
 
 // Config of a session. Both ends have agreed on it in the hello.
@@ -77,11 +79,21 @@ type Session struct {
 	slots []*buf.Buf // packets by scheduler.Handle, nil where free
 	free  []scheduler.Handle
 
-	released fifo // packets for PullPackets
-	events   []Event
+	released queue[*buf.Buf] // packets for PullPackets
+	events   queue[Event]
 	chunks   []scheduler.Chunk // scratch
 	grants   []scheduler.Grant // scratch
 	ranges   [wire.MaxRanges]scheduler.Range
+
+	streamByID   map[StreamID]*stream
+	streamByKey  map[scheduler.FlowKey]*stream
+	streamCount  int
+	nextStream   StreamID
+	streamHeld   int // bytes received and not read
+	streamEvents queue[StreamEvent]
+	streamFacts  queue[StreamID]
+	endedStreams map[StreamID]struct{}
+	endedOrder   queue[StreamID]
 
 	started    time.Duration
 	lastUp     time.Duration // some path was up
@@ -126,12 +138,17 @@ func New(now time.Duration, cfg Config, rng *rand.Rand) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{
+	s := &Session{
 		cfg: cfg, rng: rng, seed: rng.Uint64(), sealer: sealer, opener: opener,
 		bond:    scheduler.New(scheduler.Config{QueueLimit: cfg.Limits.QueueBytes, Policy: cfg.Policy}, rng),
 		reorder: scheduler.NewReorder(cfg.Limits.ReorderBytes),
 		started: now, lastUp: now, epochAt: now, innerMTU: defaultInnerMTU,
-	}, nil
+		streamByID: map[StreamID]*stream{}, streamByKey: map[scheduler.FlowKey]*stream{}, endedStreams: map[StreamID]struct{}{},
+	}
+	if !cfg.Initiator {
+		s.nextStream = 1
+	}
+	return s, nil
 }
 
 // Event is news of a session.
@@ -159,18 +176,16 @@ func (k EventKind) String() string {
 
 // Event returns the next piece of news.
 func (s *Session) Event() (Event, bool) {
-	if len(s.events) == 0 {
+	if s.events.len() == 0 {
 		return Event{}, false
 	}
-	e := s.events[0]
-	s.events = s.events[1:]
-	return e, true
+	return s.events.pop(), true
 }
 
 var errPaths = errors.New("a session cannot have more paths")
 
 // aliveGrace is how long a session may be without a path before its owner should make a new one: the peer may have
-// lost its keys.
+// lost its keys. It must not be mistaken for a flap of the lines.
 const aliveGrace = 3 * time.Second
 
 // Alive reports whether some path is up, or was a moment ago.
@@ -210,6 +225,9 @@ func (s *Session) after(now time.Duration) {
 	for _, h := range s.bond.Freed() {
 		s.drop(h)
 	}
+	for _, a := range s.bond.Arrived() {
+		s.pieceArrived(a)
+	}
 	lost, acked := s.bond.Control()
 	for _, c := range lost {
 		s.controlLost(now, c)
@@ -221,10 +239,10 @@ func (s *Session) after(now time.Duration) {
 		p := s.path(c.Path)
 		switch {
 		case c.To == scheduler.Up:
-			s.events = append(s.events, Event{Kind: PathUp, Path: p.id, Name: p.name})
+			s.events.push(Event{Kind: PathUp, Path: p.id, Name: p.name})
 		case c.From == scheduler.Up:
 			s.lastUp = now
-			s.events = append(s.events, Event{Kind: PathDown, Path: p.id, Name: p.name, Reason: c.To.String()})
+			s.events.push(Event{Kind: PathDown, Path: p.id, Name: p.name, Reason: c.To.String()})
 		}
 		s.updateInnerMTU()
 	}
@@ -285,19 +303,33 @@ func (s *Session) take(h scheduler.Handle) *buf.Buf {
 
 func (s *Session) drop(h scheduler.Handle) { s.take(h).Release() }
 
-// fifo is a queue of buffers.
-type fifo struct {
-	bufs []*buf.Buf
-	head int
+// queue is a growing ring.
+type queue[T any] struct {
+	ring       []T
+	head, tail uint64
 }
 
-func (f *fifo) push(b *buf.Buf) { f.bufs = append(f.bufs, b) }
+func (q *queue[T]) len() int { return int(q.tail - q.head) }
 
-func (f *fifo) pull(out []*buf.Buf) int {
-	n := copy(out, f.bufs[f.head:])
-	f.head += n
-	if f.head == len(f.bufs) {
-		f.bufs, f.head = f.bufs[:0], 0
+func (q *queue[T]) at(i int) *T { return &q.ring[(q.head+uint64(i))&uint64(len(q.ring)-1)] }
+
+func (q *queue[T]) push(v T) {
+	if q.len() == len(q.ring) {
+		grown := make([]T, max(8, 2*len(q.ring)))
+		for i := range q.len() {
+			grown[i] = *q.at(i)
+		}
+		q.head, q.tail, q.ring = 0, uint64(q.len()), grown
 	}
-	return n
+	q.ring[q.tail&uint64(len(q.ring)-1)] = v
+	q.tail++
+}
+
+func (q *queue[T]) pop() T {
+	p := q.at(0)
+	v := *p
+	var zero T
+	*p = zero
+	q.head++
+	return v
 }

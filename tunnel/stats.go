@@ -16,6 +16,9 @@ type Drops struct {
 	Malformed       uint64 `json:"malformed"`         // a frame or packet that cannot be read
 	Source          uint64 `json:"source"`            // an inner source address that is not the peer's
 	BadAck          uint64 `json:"bad_ack"`           // acknowledges what was never sent
+	StreamLimit     uint64 `json:"stream_limit"`      // streams beyond the limit
+	StreamData      uint64 `json:"stream_data"`       // stream data outside the window or behind the end
+	StreamDuplicate uint64 `json:"stream_duplicate"`  // stream data that is here already
 	CongestedNotECT uint64 `json:"congested_not_ect"` // RFC 6040 §4.2
 }
 
@@ -47,6 +50,7 @@ type Stats struct {
 	InnerMTU int                    `json:"inner_mtu_B"`
 	Backlog  int                    `json:"backlog_B"`
 	Held     int                    `json:"held_B"` // waiting for their order
+	Streams  int                    `json:"streams"`
 	Paths    []PathStats            `json:"paths"`
 	Drops    Drops                  `json:"drops"`
 	Sending  scheduler.Stats        `json:"sending"`
@@ -56,7 +60,7 @@ type Stats struct {
 // Stats takes a snapshot.
 func (s *Session) Stats(time.Duration) Stats {
 	st := Stats{
-		Suite: s.cfg.Suite.String(), Epoch: s.sealer.Epoch(), InnerMTU: s.innerMTU, Backlog: s.bond.Backlog(), Held: s.reorder.Bytes(),
+		Suite: s.cfg.Suite.String(), Epoch: s.sealer.Epoch(), InnerMTU: s.innerMTU, Backlog: s.bond.Backlog(), Held: s.reorder.Bytes() + s.streamHeld, Streams: s.streamCount,
 		Drops: s.drops, Sending: s.bond.Stats(), Ordering: s.reorder.Stats,
 	}
 	for _, p := range s.paths {

@@ -31,7 +31,7 @@ func (c *BBR) onCruise(now time.Duration, a Ack) {
 		c.enter(now, down)
 		return
 	}
-	if now >= c.nextUp && !a.AppLimited && !c.testing {
+	if now >= c.nextUp && a.Delivered > 0 && !a.AppLimited && !c.testing {
 		if c.busy >= 3 {
 			c.bw.advance()
 		}

@@ -3,10 +3,11 @@ package cc
 import "time"
 
 const (
-	initialWindow = 32 // datagrams. RFC 6928 has 10, for a sender that stands alone; here a new path joins
-	// others, and an inner TCP that is paced below its own initial windows takes that for a full link (HyStart).
-	seededWindow = 32 // at most, where a rate is remembered
-	minWindow    = 4  // datagrams: below, acknowledgements come too seldom to steer by
+	// initialWindow, datagrams. RFC 6928 has 10, for a sender that stands
+	// alone; here a new path joins others, and an inner TCP that is paced
+	// below its own initial windows takes that for a full link (HyStart).
+	initialWindow = 32
+	minWindow     = 4 // datagrams: below, acknowledgements come too seldom to steer by
 	// firstRTT spreads the first window where no round trip is known: between
 	// a burst and a wait.
 	firstRTT = 25 * time.Millisecond
@@ -65,7 +66,7 @@ func (c *BBR) PacingRate() float64 {
 	default:
 		rate = c.gain() * bw * c.surplus()
 	}
-	if c.state == startup && c.base > 0 {
+	if c.state == startup && c.base > 0 && c.seed == 0 {
 		// What little an idle path has carried says nothing about its rate.
 		rate = max(rate, initialWindow*float64(c.mss)/c.base.Seconds())
 	}
@@ -80,11 +81,7 @@ func (c *BBR) PacingRate() float64 {
 func (c *BBR) target() int {
 	bw := max(c.bw.value(), c.seed)
 	if bw <= 0 || c.base <= 0 {
-		n := initialWindow
-		if c.seed > 0 {
-			n = seededWindow
-		}
-		return n * c.mss
+		return initialWindow * c.mss
 	}
 	path := bw * c.base.Seconds()
 	noise := bw * c.noise.Seconds()
@@ -141,6 +138,9 @@ func (c *BBR) Rate() float64 {
 
 // MinRTT is the smallest recent round trip; 0 before the first sample.
 func (c *BBR) MinRTT() time.Duration { return c.base }
+
+// Starting reports whether the controller is still looking for the rate of the path.
+func (c *BBR) Starting() bool { return c.state == startup }
 
 // State names the phase, for people.
 func (c *BBR) State() string {

@@ -82,7 +82,12 @@
 //	NUMBERED 13         | flow u16 | seq u16 | IP packet
 //	NUMBERED_PARTIAL 14 | the same
 //
-//	16..31            | reserved for streams
+//	STREAM 16         | stream id, varint | offset, varint | data
+//	STREAM_FIN 17     | the same; the data ends the stream
+//	OPEN 18           | stream id, varint | window, varint | target, at most 512 bytes
+//	WINDOW 19         | stream id, varint | offset, varint
+//	RESET 20          | stream id, varint | code, varint
+//	CONNECTED 21      | stream id, varint | offset, varint
 //
 // ACK: the ranges are those of RFC 9000, section 19.3.1, newest first: a length
 // is the number of pns in the range less one, a gap the number of missing pns

@@ -21,9 +21,12 @@ const (
 	KindNumbered        Kind = 13
 	KindNumberedPartial Kind = 14
 
-	// KindStreamFirst to KindStreamLast are reserved for the stream service.
-	KindStreamFirst Kind = 16
-	KindStreamLast  Kind = 31
+	KindStream    Kind = 16
+	KindStreamFin Kind = 17
+	KindOpen      Kind = 18
+	KindWindow    Kind = 19
+	KindReset     Kind = 20
+	KindConnected Kind = 21
 
 	// MaxKind is the largest kind the frame header can hold.
 	MaxKind Kind = 127
@@ -49,15 +52,18 @@ var kindNames = [...]string{
 	KindMTUInfo:         "MTU_INFO",
 	KindNumbered:        "NUMBERED",
 	KindNumberedPartial: "NUMBERED_PARTIAL",
+	KindStream:          "STREAM",
+	KindStreamFin:       "STREAM_FIN",
+	KindOpen:            "OPEN",
+	KindWindow:          "WINDOW",
+	KindReset:           "RESET",
+	KindConnected:       "CONNECTED",
 }
 
 // String returns the name of the kind as in doc.go.
 func (k Kind) String() string {
-	switch {
-	case int(k) < len(kindNames):
+	if int(k) < len(kindNames) && kindNames[k] != "" {
 		return kindNames[k]
-	case k >= KindStreamFirst && k <= KindStreamLast:
-		return "STREAM"
 	}
 	return "UNKNOWN"
 }
