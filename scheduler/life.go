@@ -339,8 +339,8 @@ func (b *Bond) Deadline() time.Duration {
 	}
 	if b.waiting {
 		for _, p := range b.active {
-			if p.nextSend > b.asked && p.inflight < p.ctl.Window() {
-				d = min(d, p.nextSend)
+			if p.resume > b.asked && p.inflight < p.ctl.Window() {
+				d = min(d, p.resume)
 			}
 		}
 	}

@@ -64,7 +64,8 @@ type Path struct {
 	out       delayEstimator // our datagrams, as the peer reports them
 	in        inbound        // the peer's datagrams
 	ctl       *cc.BBR
-	nextSend  time.Duration // pacing: the next datagram may leave from here on
+	nextSend  time.Duration // pacing: from here on the path has credit
+	resume    time.Duration // pacing: from here on datagrams leave, until the credit is used up
 	largest   uint64        // highest packet number acknowledged
 	hasAcked  bool
 	reorder   uint64        // packet threshold of loss detection, datagrams
@@ -109,6 +110,10 @@ const (
 	// suspectMargin is the least slack above the round trip before silence is suspicious; below it the scheduling
 	// delays of a busy host look like a dead path.
 	suspectMargin = 10 * time.Millisecond
+	// pacingQuantum: a path that has used up its credit waits until there is enough for a run of datagrams, which then cost
+	// one wake-up and one system call. A run is a millisecond of the path's rate; a path too slow for two datagrams in that
+	// time sends them singly.
+	pacingQuantum = time.Millisecond
 	// pacingCredit is how far a late timer may catch up. Ordinary timers are about 1 ms late; 2 ms keeps the rate.
 	pacingCredit = 2 * time.Millisecond
 )
@@ -178,11 +183,11 @@ func (p *Path) NextPN() uint64 { return p.log.next }
 func (p *Path) LargestReceived() (uint64, bool) { return p.in.set.largest() }
 
 // paceWait is how long pacing holds the next datagram back.
-func (p *Path) paceWait(now time.Duration) time.Duration { return max(p.nextSend-now, 0) }
+func (p *Path) paceWait(now time.Duration) time.Duration { return max(p.resume-now, 0) }
 
 // ready reports whether size bytes may leave now.
 func (p *Path) ready(now time.Duration, size int) bool {
-	return p.nextSend <= now && p.inflight+size <= p.ctl.Window()
+	return p.resume <= now && p.inflight+size <= p.ctl.Window()
 }
 
 // wait estimates how long size bytes would be held back by pacing and window.
@@ -229,6 +234,10 @@ func (p *Path) record(now time.Duration, d Datagram) {
 		cost := seconds(float64(d.Size) / rate)
 		credit := max(pacingCredit, cost)
 		p.nextSend = max(p.nextSend, now-credit) + cost
+		p.resume = p.nextSend
+		if p.nextSend > now && rate*pacingQuantum.Seconds() >= 2*float64(p.mtu) {
+			p.resume += pacingQuantum
+		}
 	}
 }
 
