@@ -95,7 +95,6 @@
 //     routing table is copied at each look.
 //   - State files of namespaces that died with their process stay in /run/bondd
 //     until the next boot; short-lived namespaces should name their own (Options.State).
-//
 //   - Flows from before are recognised by asking the kernel for a route by addresses
 //     alone: a foreign rule that tells flows apart by port or protocol is not seen.
 //     Ones with a connection mark or in a zone are left as they are, since

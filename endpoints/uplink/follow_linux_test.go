@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -168,9 +170,37 @@ func TestSweepAfterKill(t *testing.T) {
 		k.must(child.Process.Kill())
 		child.Wait()
 		k.wantSysctl("net/ipv4/ip_forward", "1") // something is indeed left
+		k.wantRefusedNotLeaked()
 	}
 
 	s := k.open(Options{State: state})
 	k.must(s.Sweep(t.Context()))
 	k.wantDump(before)
+}
+
+// wantRefusedNotLeaked looks where things go when bondd was killed: what would go
+// into the bond goes nowhere, the LAN is reached.
+func (k *kernel) wantRefusedNotLeaked() {
+	k.Helper()
+	if _, err := k.h.LinkByName("bondd0"); !gone(err) {
+		var other netlink.LinkNotFoundError
+		if !errors.As(err, &other) {
+			k.Fatalf("the TUN is still there: %v", err)
+		}
+	}
+	lan := &netlink.RouteGetOptions{Iif: "eth0", SrcAddr: net.ParseIP("192.168.50.7")}
+	refused := map[string]*netlink.RouteGetOptions{"203.0.113.1": lan, "203.0.113.2": nil}
+	if ipv6Enabled() {
+		refused["2001:db8:ffff::1"] = nil
+	}
+	for to, o := range refused {
+		r, err := k.h.RouteGetWithOptions(netip.MustParseAddr(to).AsSlice(), o)
+		if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+			k.Errorf("after the kill, a packet to %s goes to %v (%v), want unreachable", to, r, err)
+		}
+	}
+	r, err := k.h.RouteGet(net.ParseIP("192.168.50.7"))
+	if err != nil || len(r) != 1 || r[0].LinkIndex != k.link("eth0").Attrs().Index {
+		k.Errorf("after the kill, the LAN is reached by %v (%v)", r, err)
+	}
 }

@@ -125,7 +125,9 @@ func TestAsTheIpCommandShowsIt(t *testing.T) {
 		"default via 192.168.1.1 dev eth1 proto 177",
 		"unreachable default proto 177 metric 1000000",
 		"192.168.1.0/24 dev eth1 proto 177 scope link")
-	wantLines(show("route", "show", "table", "45999"), "default dev bondd0 proto 177 scope link")
+	wantLines(show("route", "show", "table", "45999"),
+		"default dev bondd0 proto 177 scope link",
+		"unreachable default proto 177 metric 1000000")
 }
 
 func TestControlBindsToTheUplink(t *testing.T) {

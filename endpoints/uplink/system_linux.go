@@ -69,7 +69,12 @@ func (s *System) Current(ctx context.Context, want Plan) (Plan, error) {
 		return Plan{}, err
 	}
 	var p Plan
-	p.Items = append(p.Items, s.currentSysctls(want)...)
+	sysctls := s.currentSysctls(want)
+	for _, it := range sysctls {
+		if !isForwarding(it) {
+			p.Items = append(p.Items, it)
+		}
+	}
 	device, err := s.currentDevice(want)
 	if err != nil {
 		return Plan{}, err
@@ -86,6 +91,11 @@ func (s *System) Current(ctx context.Context, want Plan) (Plan, error) {
 		}
 		p.Items = append(p.Items, routes...)
 		p.Items = append(p.Items, rules...)
+	}
+	for _, it := range sysctls { // as in a plan: the last to come, the first to go
+		if isForwarding(it) {
+			p.Items = append(p.Items, it)
+		}
 	}
 	return p, nil
 }
@@ -226,6 +236,11 @@ func (s *System) Sync(ctx context.Context, want Plan) error {
 		err = errors.Join(err, s.releaseRouting())
 	}
 	return err
+}
+
+func isForwarding(it Item) bool {
+	v, ok := it.(Sysctl)
+	return ok && (v.Key == keyForward4 || v.Key == keyForward6)
 }
 
 func isRouting(it Item) bool {

@@ -38,6 +38,9 @@ func TestPlanIsKeptAndTakenBack(t *testing.T) {
 		if ops := Diff(have, plan); len(ops) != 0 {
 			t.Errorf("after Sync there is still to do:\n%s", text(ops))
 		}
+		if first := Diff(have, Plan{})[0].Item; !isForwarding(first) {
+			t.Errorf("the first to go is %v, not forwarding", first)
+		}
 		k.wantSysctl("net/ipv4/ip_forward", "1")
 		if role.Role == Gateway {
 			k.wantSysctl("net/ipv4/conf/eth1/rp_filter", "2")
