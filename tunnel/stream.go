@@ -73,7 +73,6 @@ type stream struct {
 	id     StreamID
 	opened bool // its OPEN has been sent or received
 	target []byte
-	slot   int // in Session.streams
 
 	send sendHalf
 	recv recvHalf

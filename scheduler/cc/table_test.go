@@ -90,7 +90,7 @@ func scenarios() []scenario {
 			f.app = func(now time.Duration) (int, time.Duration) {
 				switch {
 				case now < 2*s:
-					return 1 << 40, never
+					return 1 << 30, never
 				case now < 17*s:
 					return 0, 17 * s
 				}

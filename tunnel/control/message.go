@@ -36,6 +36,8 @@ type Offer struct {
 	Suites         []string `json:"suites"`   // names of seal.Suite it can use
 	AESAccelerated bool     `json:"aes_accelerated"`
 	Capabilities   []string `json:"capabilities,omitempty"`
+	// Present is the exit's index of a session that the gateway still has and would rather keep; 0 for none.
+	Present uint32 `json:"present,omitempty"`
 }
 
 // Answer is what an exit says then. Either Error says why there will be no
@@ -48,6 +50,7 @@ type Answer struct {
 	Addresses    []netip.Prefix `json:"addresses,omitempty"` // inner addresses of the gateway
 	Peer         []netip.Addr   `json:"peer,omitempty"`      // inner addresses of the exit
 	Capabilities []string       `json:"capabilities,omitempty"`
+	Present      bool           `json:"present,omitempty"` // the exit has the session of Offer.Present too, and made no new one
 	Error        string         `json:"error,omitempty"`   // a sentence for the user
 	Refusal      string         `json:"refusal,omitempty"` // with Error: "version", "suite", "key", or nothing
 }
@@ -101,6 +104,8 @@ func (o *Offer) check() error {
 		return fmt.Errorf("%w: offer: %d versions", ErrMessage, len(o.Versions))
 	case o.Index == 0 || o.Index > wire.MaxIndex:
 		return fmt.Errorf("%w: offer: index %d is out of range", ErrMessage, o.Index)
+	case o.Present > wire.MaxIndex:
+		return fmt.Errorf("%w: offer: present session %d is out of range", ErrMessage, o.Present)
 	case !isName(o.Software):
 		return fmt.Errorf("%w: offer: software is not a name", ErrMessage)
 	}
