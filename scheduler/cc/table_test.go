@@ -94,7 +94,7 @@ func scenarios() []scenario {
 				case now < 17*s:
 					return 0, 17 * s
 				}
-				return 1 << 41, never
+				return 1<<31 - 1, never
 			}
 		}},
 	}
