@@ -136,7 +136,7 @@ func (b *Bond) flowFor(now time.Duration, key FlowKey, class Class) *flow {
 	if f := b.byKey[key]; f != nil {
 		return f
 	}
-	f := &flow{key: key, class: class, sparse: true, since: now, last: now, busy: now}
+	f := &flow{key: key, class: class, sparse: true, since: now, born: now, last: now, busy: now}
 	if n := len(b.freeSlots); n > 0 {
 		f.slot = b.freeSlots[n-1]
 		b.freeSlots = b.freeSlots[:n-1]

@@ -67,6 +67,7 @@ type flow struct {
 	next    *flow
 	cd      codel
 
+	born    time.Duration // first packet
 	last    time.Duration // newest packet
 	busy    time.Duration // since when the queue has not been empty
 	since   time.Duration // start of the current measuring window

@@ -173,7 +173,7 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 
 // grantPacket takes the next packet of f past CoDel. size is what p was chosen for.
 func (b *Bond) grantPacket(now time.Duration, p *Path, f *flow, size int) (Grant, bool) {
-	it, mark, ok := b.queue.pop(now, f, b.limits(f))
+	it, mark, ok := b.queue.pop(now, f, b.limits(now, f))
 	if !ok {
 		return Grant{}, false
 	}

@@ -71,8 +71,10 @@ func (o *owner) turn() {
 			}
 		}
 	}
-	o.skips()
-	for o.data() {
+	for more := true; more; more = o.b.HasSkips() && len(o.b.active) > 0 {
+		o.skips()
+		for o.data() {
+		}
 	}
 	if o.idle != nil {
 		o.idle()
@@ -216,4 +218,4 @@ func (p *Path) learnRate(now time.Duration, rate float64, rtt time.Duration) {
 }
 
 // pause takes the pacer of the path until then.
-func (p *Path) pause(until time.Duration) { p.nextSend = until }
+func (p *Path) pause(until time.Duration) { p.nextSend, p.resume = until, until }

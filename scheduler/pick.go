@@ -13,6 +13,10 @@ const (
 	againSlack = 20 * time.Millisecond
 	// sparseDebt is how far a sparse flow may run ahead of pacing. At 100 kb/s it cannot build a queue.
 	sparseDebt = 5 * time.Millisecond
+	// startingTarget is added to CoDel's target for a young flow while a path is in start-up: two round trips of a usual line, in which the
+	// controller learns what the inner slow start already sends.
+	startingTarget = 60 * time.Millisecond
+	startingFor    = 2 * time.Second // of a flow's life
 	// bulkDrain: what a bulk flow has queued is only the beginning of what it will send.
 	bulkDrain = 4
 	// sparseOver: sparse packets may exceed the window by two datagrams, as RFC 9002 §7.5 allows probes to.
@@ -179,15 +183,16 @@ func (b *Bond) pickAgain(now time.Duration, f *flow, o *outstanding) *Path {
 	return chosen
 }
 
-// limits are CoDel's bounds for f. An ordered bulk flow needs a backlog of the spread between its paths, or the slower
+// limits are CoDel's bounds for f. An ordered flow needs a backlog of the spread between its paths, or the slower
 // ones are never worth using: target = 2 spread + 10 ms (with 1.2, as in research/transport.md §3, CoDel cut the flow
 // before the slower path had grown out of start-up: V+L 64 instead of 72 of 77 Mb/s in the simulator).
-func (b *Bond) limits(f *flow) codelLimits {
+func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 	lim := codelLimits{target: codelTarget, interval: codelInterval}
-	if !f.bulk {
+	if f.class != Ordered && !f.bulk {
 		return lim
 	}
 	minD, maxD, slow := Never, -Never, time.Duration(0)
+	starting := false
 	for _, p := range b.active {
 		d, _ := p.Delay()
 		minD = min(minD, d)
@@ -196,9 +201,14 @@ func (b *Bond) limits(f *flow) codelLimits {
 		if d, _ := p.Delay(); d-minD <= spreadOrdered {
 			maxD = max(maxD, d)
 			slow = max(slow, p.rtt.srtt())
+			starting = starting || p.ctl.Starting()
 		}
 	}
 	lim.target = max(codelTarget, 2*(maxD-minD)+10*time.Millisecond)
+	if starting && f.class == Ordered && now-f.born < startingFor {
+		// The queue stands because the path is still being measured, not because it is full.
+		lim.target += startingTarget
+	}
 	lim.interval = max(codelInterval, slow+lim.target)
 	return lim
 }

@@ -22,6 +22,10 @@ type player struct {
 	text    strings.Builder
 	run     *sendRun // sends that are not written yet
 	pieces  []StreamPiece
+	acks    int // of ours that are not written yet
+	ackAt   time.Duration
+	ackPath PathID
+	ackLine string
 	summing bool
 	sums    []sendRun
 	err     error
@@ -100,8 +104,15 @@ func (s *player) output() string {
 	return s.text.String()
 }
 
-// flush writes the run of sends.
+// flush writes the run of sends, or that of acknowledgements.
 func (s *player) flush() {
+	switch n := s.acks; {
+	case n == 1:
+		fmt.Fprintf(&s.text, "%v  path %d: ack %s\n", brief(s.ackAt), s.ackPath, s.ackLine)
+	case n > 1:
+		fmt.Fprintf(&s.text, "%v  path %d: %d acks, the last %s\n", brief(s.ackAt), s.ackPath, n, s.ackLine)
+	}
+	s.acks = 0
 	r := s.run
 	s.run = nil
 	if r == nil {
@@ -145,6 +156,8 @@ func (s *player) sent(l *letter) {
 		q.due = append(q.due, answer{s.now + q.rtt, l.pn})
 	}
 	switch {
+	case l.ping && s.b.Path(l.path).State() == Validating:
+		s.event("path %d: challenge, pn %d", l.path, l.pn)
 	case l.ping:
 		s.event("path %d: probe, pn %d", l.path, l.pn)
 	case len(l.skips) > 0:
@@ -237,14 +250,20 @@ func (s *player) acked(p *Path, a Ack) bool {
 	for i := len(a.Ranges) - 1; i >= 0; i-- {
 		parts = append(parts, span(a.Ranges[i].First, a.Ranges[i].Last))
 	}
-	line := fmt.Sprintf("path %d: ack %s", p.ID, strings.Join(parts, " "))
+	line := strings.Join(parts, " ")
 	if a.Delay > 0 {
 		line += fmt.Sprintf(", the largest waited %v", brief(a.Delay))
 	}
 	if a.CE > 0 {
 		line += fmt.Sprintf(", ce %d", a.CE)
 	}
-	s.event("%s", line)
+	if s.acks > 0 && (s.ackAt != s.now || s.ackPath != p.ID) {
+		s.flush()
+	}
+	if s.acks == 0 {
+		s.flush()
+	}
+	s.acks, s.ackAt, s.ackPath, s.ackLine = s.acks+1, s.now, p.ID, line
 	return false
 }
 

@@ -62,7 +62,13 @@ func (b *Bond) copyOf(now time.Duration, f *flow) (Grant, bool) {
 		bestA := Never
 		size := f.framed(int(o.size))
 		for _, q := range b.active {
-			if q == p || q.Config.Metered || q.mtu < size || !q.ready(now, size) {
+			if q == p || q.Config.Metered || q.mtu < size {
+				continue
+			}
+			if w := q.paceWait(now); w > 0 {
+				b.copyAt = min(b.copyAt, now+w)
+			}
+			if !q.ready(now, size) {
 				continue
 			}
 			if a, _ := q.arrival(now, size, true); a < bestA {
