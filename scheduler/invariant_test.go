@@ -125,10 +125,17 @@ func (b *Bond) checkStrict(now time.Duration, g *Grant) error {
 // checkIdle is called when Next has said that nothing may leave. It looks for a path that could carry the next bulk
 // packet and has no reason not to: the formulas of doc.go, written out.
 func (b *Bond) checkIdle(now time.Duration) error {
-	f := b.firstBulk()
-	if f == nil {
-		return nil
+	for class := range Stream + 1 {
+		if f := b.firstBulk(class); f != nil {
+			if err := b.checkIdleFor(now, f); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+func (b *Bond) checkIdleFor(now time.Duration, f *flow) error {
 	size := f.head() + overhead
 	limit := spreadOrdered
 	if f.class == Stream {
@@ -173,15 +180,15 @@ func (b *Bond) checkIdle(now time.Duration) error {
 	return nil
 }
 
-// firstBulk is the first bulk flow that Next asks.
-func (b *Bond) firstBulk() *flow {
+// firstBulk is the first bulk flow of a class that Next asks.
+func (b *Bond) firstBulk(class Class) *flow {
 	asked := 0
 	for _, list := range [...]*ring{&b.queue.fresh, &b.queue.old} {
 		for f := list.head; f != nil && asked < scanFlows; f = f.next {
 			if f.idle() {
 				continue
 			}
-			if asked++; f.bulk {
+			if asked++; f.bulk && f.class == class {
 				return f
 			}
 		}

@@ -124,7 +124,8 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 
 // nextNew serves the fair queue: new flows, then old ones, passing over those that have to wait.
 func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
-	asked, bulkWaits := 0, false
+	asked := 0
+	var bulkWaits [Stream + 1]bool // by class: their limits differ
 	for _, list := range [...]*ring{&b.queue.fresh, &b.queue.old} {
 		var prev *flow
 		for f := list.head; f != nil && asked < scanFlows; {
@@ -143,11 +144,11 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 			}
 			asked++
 			var p *Path
-			if !(f.bulk && bulkWaits) && (only == nil || size <= room || f.class == Stream && room >= pieceMin) {
+			if !(f.bulk && bulkWaits[f.class]) && (only == nil || size <= room || f.class == Stream && room >= pieceMin) {
 				p = b.pick(now, f, size)
 			}
 			if p == nil || only != nil && p != only {
-				bulkWaits = bulkWaits || f.bulk
+				bulkWaits[f.class] = bulkWaits[f.class] || f.bulk
 				prev, f = f, f.next
 				continue
 			}

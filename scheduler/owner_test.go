@@ -82,6 +82,18 @@ func (o *owner) turn() {
 	o.after()
 }
 
+// until takes turns as they fall due, up to end.
+func (o *owner) until(end time.Duration) {
+	o.t.Helper()
+	for steps := 0; o.now < end; steps++ {
+		if steps > 100_000 {
+			o.t.Fatalf("at %v, after %d turns, %v is still far", o.now, steps, end)
+		}
+		o.now = min(o.b.Deadline(), end)
+		o.turn()
+	}
+}
+
 // skips sends what was given up, on the path with the shortest round trip.
 func (o *owner) skips() {
 	for o.b.HasSkips() {

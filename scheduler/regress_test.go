@@ -87,9 +87,8 @@ func TestAPacketTooLongForWhatIsLeft(t *testing.T) {
 			sent++
 		}
 	}
-	for end := 3 * time.Second; o.now < end; {
-		o.now = min(o.b.Deadline(), end)
-		o.turn()
+	for range 300 {
+		o.until(o.now + 10*ms)
 		if n := q.NextPN(); n > 0 && q.inflight > 0 {
 			o.onAck(Ack{Path: 1, Owd: 30 * ms, Ranges: []Range{{0, n - 1}}})
 		}
@@ -113,10 +112,7 @@ func TestAFactSentWhileSuspectIsNotForgotten(t *testing.T) {
 	}
 	o.b.Fail(0, p)
 	o.b.Record(0, p, Datagram{Size: 60, Eliciting: true, Unpaced: true, Chunks: []Chunk{{Kind: ChunkControl, Seq: 7}}})
-	for o.now < downAfter {
-		o.now = o.b.Deadline()
-		o.turn()
-	}
+	o.until(downAfter)
 	if p.State() != Down || len(lost) != 1 || lost[0] != 7 {
 		t.Errorf("path %v, lost %v", p.State(), lost)
 	}
@@ -199,10 +195,7 @@ func TestAStreamPieceFitsWhereItIsRepaired(t *testing.T) {
 			}
 		}
 		o.b.Fail(0, p)
-		for o.now < 100*ms {
-			o.now = o.b.Deadline()
-			o.turn()
-		}
+		o.until(100 * ms)
 		if sent != 1217+1434 {
 			t.Errorf("mtu %d: %d bytes sent again", mtu, sent)
 		}
