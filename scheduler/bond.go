@@ -11,7 +11,7 @@ import (
 type Config struct {
 	QueueLimit int // bytes that may wait; default 4 MiB
 	Policy     Policy
-	Retry      time.Duration // how long after its first transmission an ordered packet is worth sending again; default 250 ms
+	Retry      time.Duration // how long after its first transmission, beside a round trip, an ordered packet is worth sending again; default 250 ms
 }
 
 const (
@@ -273,13 +273,24 @@ func (b *Bond) lost(now time.Duration, p *Path, c Chunk) {
 			return
 		}
 		// A packet that nobody orders is worth one repair while its flow is striped, none otherwise.
-		if f.class == Unordered && !f.bulk || f.class == Ordered && now-o.first > b.cfg.Retry {
+		if f.class == Unordered && !f.bulk || f.class == Ordered && now-o.first > b.cfg.Retry+b.fastestRTT() {
 			b.stats.GivenUp++
 			b.giveUp(f, c.Seq, o)
 			return
 		}
 		b.again(f, c.Seq, o)
 	}
+}
+
+// fastestRTT is the shortest smoothed round trip of the paths in use.
+func (b *Bond) fastestRTT() time.Duration {
+	d := time.Duration(0)
+	for i, p := range b.active {
+		if r := p.rtt.srtt(); i == 0 || r < d {
+			d = r
+		}
+	}
+	return d
 }
 
 // again queues an ordered packet for another transmission.

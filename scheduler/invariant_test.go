@@ -173,7 +173,8 @@ func (b *Bond) checkIdleFor(now time.Duration, f *flow) error {
 		endless := f.class == Stream && f.more
 		ecf := !endless && d-bestA > seconds(.8*bulkDrain*float64(b.queue.bytes)/rate)
 		blest := f.class == Stream && ahead+float64(size) > float64(f.window)
-		if !tooSlow && !ecf && !blest {
+		thin := f.class == Ordered && d-minD > thinSpread && p.Rate() < thinShare*rate
+		if !tooSlow && !ecf && !blest && !thin {
 			return fmt.Errorf("path %d is ready and idle without a reason while %d bytes wait", p.ID, b.queue.bytes)
 		}
 	}

@@ -86,7 +86,7 @@ func (o *owner) turn() {
 func (o *owner) until(end time.Duration) {
 	o.t.Helper()
 	for steps := 0; o.now < end; steps++ {
-		if steps > 100_000 {
+		if steps > 10_000 {
 			o.t.Fatalf("at %v, after %d turns, %v is still far", o.now, steps, end)
 		}
 		o.now = min(o.b.Deadline(), end)

@@ -10,6 +10,8 @@ const (
 	// sparseTarget and sparseInterval are CoDel's defaults (RFC 8289 §4.3, §4.4), for all flows but ordered bulk.
 	codelTarget   = 5 * time.Millisecond
 	codelInterval = 100 * time.Millisecond
+	// staleAfter beyond what CoDel tolerates a packet is dropped: the least retransmission timeout of Linux.
+	staleAfter = 200 * time.Millisecond
 )
 
 // ring is a list of flows in service order.
@@ -102,6 +104,12 @@ func (q *fairQueue) drop(f *flow) {
 func (q *fairQueue) pop(now time.Duration, f *flow, lim codelLimits) (it item, mark, ok bool) {
 	for f.q.len() > 0 {
 		head := f.q.at(0)
+		if f.q.len() > 1 && now-head.at > lim.target+lim.interval+staleAfter {
+			// Paths have died and what is left will not carry this backlog in time: its sender has given up on the oldest.
+			q.drops++
+			q.drop(f)
+			continue
+		}
 		if !f.cd.drop(now, now-head.at, f.bytes-int(head.size), lim) {
 			return q.take(f), mark, true
 		}

@@ -4,8 +4,9 @@ import "time"
 
 // Release timing of a hole in an ordered flow (research/transport.md §2).
 const (
-	// holdMax bounds how long a hole holds later packets back. A Linux sender's RTO is at least 200 ms above its smoothed
-	// round trip, so that a hold below that cannot cause one.
+	// holdMax bounds how long a hole holds later packets back beyond the round trip of the fastest path, which the inner
+	// sender waits for anyway. A Linux sender's RTO is at least 200 ms above its smoothed round trip, so that a hold below
+	// that cannot cause one.
 	holdMax = 150 * time.Millisecond
 	// holdSlack covers the acknowledgement delay and timers of the repair.
 	holdSlack = ackDelayMax + 15*time.Millisecond
@@ -94,7 +95,7 @@ func NewReorder(limit int) *Reorder {
 // SetHold derives the hold time from the paths in use: the spread of their delays, and the time in which the sender
 // hears of a loss and repairs it on the fastest.
 func (r *Reorder) SetHold(spread, fastRTT time.Duration) {
-	r.hold = min(spread+fastRTT+fastRTT/4+holdSlack, holdMax)
+	r.hold = min(spread+fastRTT+fastRTT/4+holdSlack, fastRTT+holdMax)
 }
 
 // Push takes packet seq (low 16 bits) of flow id, of size bytes. Unless it returns Taken, the handle stays the

@@ -76,10 +76,10 @@ func TestReorderPassesOverAHoleInTime(t *testing.T) {
 
 func TestReorderHoldIsBounded(t *testing.T) {
 	o := newOrder(t)
-	o.SetHold(time.Second, time.Second)
+	o.SetHold(time.Second, 30*ms)
 	o.push(1)
-	if d := o.Deadline(); d != holdMax {
-		t.Errorf("held until %v, want %v", d, holdMax)
+	if d := o.Deadline(); d != 30*ms+holdMax {
+		t.Errorf("held until %v, want %v", d, 30*ms+holdMax)
 	}
 }
 

@@ -159,19 +159,26 @@ func (s *Session) applyMTU(p *path) {
 	s.updateInnerMTU()
 }
 
-// updateInnerMTU follows the smallest of the settled paths that are up.
+// updateInnerMTU follows the smallest of the settled paths that are up and carry what IPv6 demands. Smaller ones serve
+// small packets; only where there is nothing else does the TUN go below 1280, and IPv6 with it.
 func (s *Session) updateInnerMTU() {
-	least := 0
+	least, tiny := 0, 0
 	for _, p := range s.paths {
-		if p.sched.State() == scheduler.Up && (p.mtu.settled || p.mtu.low == p.mtu.ceiling) && (least == 0 || p.mtu.low < least) {
-			least = p.mtu.low
+		if p.sched.State() != scheduler.Up || !p.mtu.settled && p.mtu.low != p.mtu.ceiling {
+			continue
+		}
+		switch n := p.mtu.low - overhead; {
+		case n < minInnerMTU:
+			tiny = max(tiny, n)
+		case least == 0 || n < least:
+			least = n
 		}
 	}
 	if least == 0 {
-		return
+		least = tiny
 	}
-	if n := max(least-overhead, minInnerMTU); n != s.innerMTU {
-		s.innerMTU = n
+	if least != 0 && least != s.innerMTU {
+		s.innerMTU = least
 		s.events.push(Event{Kind: MTUChanged})
 	}
 }

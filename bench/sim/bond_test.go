@@ -157,6 +157,26 @@ func TestAccidents(t *testing.T) {
 	}
 }
 
+// A neighbour's flow on the same line, outside the bond, must neither starve
+// nor starve the bond.
+func TestBondIsAFairNeighbour(t *testing.T) {
+	slowWithRace(t)
+	for _, queue := range []time.Duration{100 * ms, time.Second} {
+		for _, bbr := range []bool{false, true} {
+			sc := Scenario{Seed: 1, Uplinks: []Uplink{Symmetric("A", link.Config{Rate: 10e6, Delay: 12 * ms, Queue: queue})}}
+			sc.Flows = []Flow{{Kind: TCP, Down: true, Start: time.Second}, {Kind: TCP, Down: true, Start: 1500 * ms, Beside: "A", TCP: TCPConfig{BBR: bbr}}}
+			r := start(t, sc)
+			advance(t, r, 40*time.Second)
+			bond, other := r.Flows[0].Mbps(10*time.Second, 40*time.Second), r.Flows[1].Mbps(10*time.Second, 40*time.Second)
+			share := bond / (bond + other)
+			t.Logf("queue %v, neighbour bbr %v: bond %.2f, neighbour %.2f Mb/s, share %.2f", queue, bbr, bond, other, share)
+			if bond+other < 8.5 || bond < .1 || other < 2 {
+				t.Errorf("queue %v, neighbour bbr %v: bond %.2f, neighbour %.2f Mb/s", queue, bbr, bond, other)
+			}
+		}
+	}
+}
+
 // Random bonds with random accidents: nothing is expected but that no
 // invariant breaks, and that packets flow again once the lines are whole.
 func TestRandomScenarios(t *testing.T) {
@@ -216,4 +236,24 @@ func randomScenario(seed uint64) Scenario {
 	}
 	sc.Flows = []Flow{{Kind: TCP, Down: true, Start: 300 * ms}, {Kind: TCP, Start: 400 * ms}, {Kind: UDP, Rate: 2e6, Start: 300 * ms}, {Kind: Ping}}
 	return sc
+}
+
+// Lines that carry less than the rest, and as the only one: what was sent too
+// long before the size was known must not stand in the way for ever.
+func TestSmallMTUs(t *testing.T) {
+	slowWithRace(t)
+	for _, mtus := range [][]int{{1492}, {1400}, {1492, 1280}, {1500, 1400, 1280}} {
+		sc := bond(1, []string{"V", "A", "L"}[:len(mtus)], Flow{Kind: TCP, Down: true, Start: 20 * ms}, Flow{Kind: TCP, Start: 500 * ms})
+		for i, m := range mtus {
+			sc.Uplinks[i].Up.MTU, sc.Uplinks[i].Down.MTU = m, m
+		}
+		r := start(t, sc)
+		advance(t, r, 4*time.Second)
+		for i, f := range r.Flows {
+			if got := f.Mbps(3*time.Second, 4*time.Second); got < 25 {
+				g, x := r.Stats()
+				t.Errorf("MTUs %v, flow %d: %.1f Mb/s; inner MTU %d and %d", mtus, i, got, g.InnerMTU, x.InnerMTU)
+			}
+		}
+	}
 }

@@ -30,6 +30,9 @@ type Flow struct {
 	Rate  float64       // UDP: bit/s of IP bytes
 	Size  int           // UDP and Ping: IP bytes; 0: udpSize or pingSize
 	Every time.Duration // Ping: 0 is pingEvery
+	// Beside names an uplink: the flow runs over its line outside the bond, a
+	// neighbour that shares the bottleneck (TCP only).
+	Beside string
 }
 
 const (
@@ -69,6 +72,9 @@ func (w *world) addFlow(f Flow) *FlowResult {
 			r.conns[i] = c
 			c.onData = r.got
 			c.snd.limit = f.Bytes
+			if f.Beside != "" {
+				c.mtu = func() int { return 1500 }
+			}
 		}
 		r.at(f.Start, func(now time.Duration) { r.conns[0].connect(now) })
 	case UDP, Ping:

@@ -84,6 +84,8 @@ type Run struct {
 	pipes   [2]pipe // exit to server, server to exit
 	hash    Hash
 	audited time.Duration
+	// neighbours: there are flows beside the bond.
+	neighbours bool
 
 	// Flows are the results, in the order of Scenario.Flows.
 	Flows []*FlowResult
@@ -112,6 +114,12 @@ func New(sc Scenario) (*Run, error) {
 	}
 	r.addPipes()
 	for _, f := range sc.Flows {
+		if f.Beside != "" {
+			if r.uplink(f.Beside) < 0 || f.Kind != TCP {
+				return nil, fmt.Errorf("sim: a flow runs beside the bond on %q: it must be TCP, on an uplink there is", f.Beside)
+			}
+			r.neighbours = true
+		}
 		r.Flows = append(r.Flows, r.w.addFlow(f))
 	}
 	for _, f := range sc.Faults {
@@ -221,6 +229,9 @@ func (r *Run) QueueDelay(name string, d Direction) time.Duration {
 
 // take implements network.
 func (r *Run) take(now time.Duration, fromClient bool, bufs []*buf.Buf) {
+	if r.neighbours {
+		bufs = r.takeBeside(now, fromClient, bufs)
+	}
 	switch {
 	case fromClient:
 		r.enter(now, r.gateway, bufs)
@@ -229,6 +240,24 @@ func (r *Run) take(now time.Duration, fromClient bool, bufs []*buf.Buf) {
 	default:
 		r.enter(now, r.exit, bufs)
 	}
+}
+
+// takeBeside puts the packets of neighbours on their lines and returns the rest.
+func (r *Run) takeBeside(now time.Duration, fromClient bool, bufs []*buf.Buf) []*buf.Buf {
+	d := Down
+	if fromClient {
+		d = Up
+	}
+	rest := bufs[:0]
+	for _, b := range bufs {
+		var p packet
+		if err := parse(b.Bytes(), &p); err == nil && r.Flows[p.flow].Beside != "" {
+			r.beside(now, d, r.uplink(r.Flows[p.flow].Beside), b)
+		} else {
+			rest = append(rest, b)
+		}
+	}
+	return rest
 }
 
 // enter hands packets to a node's TUN; what is longer than its MTU is answered
@@ -319,54 +348,6 @@ func (r *Run) drain(now time.Duration, n *node) {
 			n.host.receive(now, r.pkts[:k])
 		}
 	}
-}
-
-// pipe is a line without a limit, between exit and server.
-type pipe struct {
-	w     *world
-	delay time.Duration
-	timer actor
-	queue []piped
-	out   func(now time.Duration, bufs []*buf.Buf)
-	batch []*buf.Buf
-}
-
-type piped struct {
-	at  time.Duration
-	buf *buf.Buf
-}
-
-func (r *Run) addPipes() {
-	for i := range r.pipes {
-		p := &r.pipes[i]
-		p.w, p.delay = r.w, r.sc.ServerDelay
-		p.out = r.w.server.receive
-		if i == 1 {
-			p.out = func(now time.Duration, bufs []*buf.Buf) { r.enter(now, r.exit, bufs) }
-		}
-		p.timer = r.w.add("server line", p.fire)
-	}
-}
-
-func (p *pipe) put(now time.Duration, bufs []*buf.Buf) {
-	for _, b := range bufs {
-		p.queue = append(p.queue, piped{now + p.delay, b})
-	}
-	p.w.set(p.timer, p.queue[0].at)
-}
-
-func (p *pipe) fire(now time.Duration) {
-	p.batch = p.batch[:0]
-	n := 0
-	for n < len(p.queue) && p.queue[n].at <= now {
-		p.batch = append(p.batch, p.queue[n].buf)
-		n++
-	}
-	p.queue = append(p.queue[:0], p.queue[n:]...)
-	if len(p.queue) > 0 {
-		p.w.set(p.timer, p.queue[0].at)
-	}
-	p.out(now, p.batch)
 }
 
 // ErrInvariant wraps what the run's own checks find.

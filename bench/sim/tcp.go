@@ -52,6 +52,7 @@ type conn struct {
 	host   *host
 	flow   int
 	client bool
+	mtu    func() int
 	timer  actor
 	state  tcpState
 	id     uint16
@@ -73,7 +74,7 @@ type conn struct {
 }
 
 func newConn(h *host, cfg TCPConfig, flow int, client, sends bool) *conn {
-	c := &conn{cfg: cfg, host: h, flow: flow, client: client, sends: sends}
+	c := &conn{cfg: cfg, host: h, mtu: h.mtu, flow: flow, client: client, sends: sends}
 	c.isn = h.rng.Uint32()
 	if !client {
 		c.state = tcpListen
@@ -92,7 +93,7 @@ func (c *conn) connect(now time.Duration) {
 }
 
 func (c *conn) sendSyn(now time.Duration) {
-	s := packet{flags: flagSYN, seq: c.isn, window: 65535, mss: uint16(c.host.mtu() - ipHeader - tcpHeader)}
+	s := packet{flags: flagSYN, seq: c.isn, window: 65535, mss: uint16(c.mtu() - ipHeader - tcpHeader)}
 	if c.state == tcpSynReceived {
 		s.flags |= flagACK
 		s.ack = c.peer + 1
@@ -155,13 +156,13 @@ func (c *conn) receiveSyn(now time.Duration, p *packet) {
 	switch {
 	case c.state == tcpListen:
 		c.peer, c.state, c.synRTO = p.seq, tcpSynReceived, synTimeout
-		c.snd.mss = min(c.host.mtu()-ipHeader-tcpHeader, int(p.mss)) - tsOption
+		c.snd.mss = min(c.mtu()-ipHeader-tcpHeader, int(p.mss)) - tsOption
 		c.sendSyn(now)
 	case c.state == tcpSynReceived: // the SYN came again
 		c.sendSyn(now)
 	case c.state == tcpSynSent && p.flags&flagACK != 0 && p.ack == c.isn+1:
 		c.peer = p.seq
-		c.snd.mss = min(c.host.mtu()-ipHeader-tcpHeader, int(p.mss)) - tsOption
+		c.snd.mss = min(c.mtu()-ipHeader-tcpHeader, int(p.mss)) - tsOption
 		c.state = tcpEstablished // so that the ACK goes out in the right state
 		c.output(now, &packet{flags: flagACK, seq: c.isn + 1, ack: c.peer + 1, window: c.rcv.windowField()}, 0)
 		c.establish(now)

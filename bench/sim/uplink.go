@@ -49,6 +49,7 @@ type datagram struct {
 	port   uint16     // the NAT's port for the gateway: the source upwards, the destination downwards
 	remote netip.Addr // the exit's address
 	ecn    uint8
+	beside bool // a packet of a neighbour, not of the bond
 }
 
 const (
@@ -181,8 +182,23 @@ func (r *Run) launch(now time.Duration, d Direction, o tunnel.Out) {
 	r.w.set(l.timer[d], l.links[d].Next())
 }
 
+// beside puts a neighbour's packet on the line it shares with the bond.
+func (r *Run) beside(now time.Duration, d Direction, uplink int, b *buf.Buf) {
+	l := r.lines[uplink]
+	if !l.links[d].Send(now, b.Len(), datagram{buf: b, uplink: uplink, beside: true}).Accepted() {
+		b.Release()
+		return
+	}
+	r.w.set(l.timer[d], l.links[d].Next())
+}
+
 // arrive hands a datagram to the session at the far end of the line.
 func (r *Run) arrive(now time.Duration, d Direction, dg datagram) {
+	if dg.beside {
+		r.pkts[0] = dg.buf
+		r.w.hosts()[1-d].receive(now, r.pkts[:1])
+		return
+	}
 	l := r.lines[dg.uplink]
 	l.stats[d].Delivered++
 	r.event(now, EventArrived, dg.uplink, d, dg.buf.Bytes())
