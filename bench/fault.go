@@ -21,7 +21,7 @@ func (b *bench) faults(ctx context.Context, r *Result) error {
 			return err
 		}
 	}
-	if b.restart {
+	if b.restart && b.service == "packet" { // streams end with the session; their connections are reset
 		return b.restartExit(ctx, r)
 	}
 	return nil

@@ -42,7 +42,7 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		f         = flag.NewFlagSet("bondd bench lab", flag.ContinueOnError)
 		list      = f.Bool("list", false, "list the sets and end")
 		sets      = f.String("set", "equal,demo", "sets to measure, separated by commas, or \"all\"")
-		service   = f.String("service", "packet", "service that carries the traffic: packet")
+		service   = f.String("service", "packet", "service that carries the traffic: packet or stream")
 		direction = f.String("direction", "both", "down (server to LAN), up, or both")
 		flows     = f.Int("flows", 1, "parallel TCP connections")
 		duration  = f.Duration("duration", 10*time.Second, "time that counts of each transfer")
@@ -78,8 +78,8 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("%v", err)
 	}
 	p := plan{service: *service, flows: *flows, duration: *duration, settle: *settle, idlePings: 150, seed: *seed, progress: stderr, profiles: *profiles}
-	if *service != "packet" {
-		return wrong("there is no service %q; there is packet", *service)
+	if *service != "packet" && *service != "stream" {
+		return wrong("there is no service %q; there is packet and stream", *service)
 	}
 	switch *direction {
 	case "down", "up":

@@ -14,9 +14,9 @@ import (
 const (
 	// proveTime is how long a new session may take to prove a path. Hellos that lost a race at the gateway end so.
 	proveTime = 10 * time.Second
-	// lingerTime is how long a session without any path is kept. A gateway whose uplinks are all out for a moment comes back to it
-	// within three seconds, or says a new hello.
-	lingerTime = 60 * time.Second
+	// lingerTime is how long a session without any path is kept. A gateway whose uplinks are all out for so long comes back to it, and
+	// finds its streams.
+	lingerTime = streamGrace
 	// maxPending bounds the sessions of one gateway that are not proven.
 	maxPending = 16
 )
@@ -56,6 +56,7 @@ func (x *exit) admit(r *control.Result, remote netip.AddrPort) error {
 		SendSecret: r.SendSecret,
 		RecvSecret: r.RecvSecret,
 		Sources:    g.Addresses,
+		Limits:     x.streamLimits(),
 	}, newRand())
 	if err != nil {
 		return err
@@ -112,6 +113,15 @@ func (x *exit) gatewayOf(key control.PublicKey) *config.Gateway {
 		}
 	}
 	return nil
+}
+
+// has tells whether a gateway has the session with that index here, proven and not ended.
+func (x *exit) has(g *config.Gateway, index uint32) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.ContainsFunc(x.sessions, func(a *association) bool {
+		return a.gateway == g && a.index == index && a.current && !a.over
+	})
 }
 
 // pathUp makes a session the current one of its gateway and ends its predecessors. It runs on the engine's goroutine.

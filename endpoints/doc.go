@@ -8,7 +8,15 @@
 //	LAN ─► TUN device ─► tunreader.go ─► inbox ─► engine.go: PushPackets ─► session ─► PullDatagrams ─► writer.go ─► UDP socket
 //	UDP socket ─► reader.go ─► demux.go ─► inbox ─► engine.go: PushDatagrams ─► session ─► PullPackets ─► TUN device
 //
-// The same at both ends. At a gateway one engine has everything; at an exit demux.go finds the engine of a datagram by
+// The same at both ends, and so is a stream's way, once it is open:
+//
+//	TCP connection ─► flow_reader.go ─► inbox ─► engine_flows.go: StreamWrite ─► session
+//	TCP connection ◄─ flow_writer.go ◄─ flow ◄─ engine_flows.go: StreamRead ◄─ session
+//
+// A gateway has its connections from the interception (gateway_streams.go) or from proxies, which use a stream as a connection
+// (stream_conn.go); an exit dials them (exit_streams.go). target.go is how the one tells the other where to.
+//
+// At a gateway one engine has everything; at an exit demux.go finds the engine of a datagram by
 // its session index, and of a packet by its inner destination address.
 //
 // # Who owns what
@@ -18,6 +26,11 @@
 //   - A TUN device has one reader goroutine; it is written to by the engines themselves.
 //   - A UDP socket has one reader and one writer goroutine (sockets.go). The writer's queue is bounded; while it is full the engines do not pull, so
 //     the back-pressure reaches the queues of the session, where there is a policy for it.
+//   - A connection has a reader and a writer goroutine, which alone may block on it. Its flow (flow.go) is what they share with the engine: one block
+//     that was read, the buffers that wait to be written. The back-pressure goes both ways: no room in the stream, no reading; too much waiting,
+//     no StreamRead. All flows of a node are in its flowSet, which ends and joins them.
+//   - A gateway with streams has two goroutines for the interception, one per listener of a proxy, and those of its clients. An exit has
+//     one per dial under way.
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
 //     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
 //   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
@@ -36,6 +49,10 @@
 // a new session; TUN device, addresses and routes stay. An exit believes a new session only when it has proven a path, and then closes
 // the older one of the same gateway; so hellos may race, and the loser costs nothing.
 //
+// Streams live and die with their session, so a session that has gone silent is not given up lightly: the hello of its gateway asks whether the exit
+// has it still. If so, the exit makes no other, and the paths of the old one are tried until one answers. Only an exit that has forgotten it, or 60 s
+// without any path (streamGrace), end it.
+//
 // # Memory
 //
 // Packets and datagrams are [buf.Buf] with one owner at a time: reader, inbox, session, writer. All queues here are bounded; what does not fit is
@@ -50,6 +67,9 @@
 //   - An exit's name is looked up through the uplinks; where a resolver on the gateway itself forwards the question, that question
 //     may want to go through the bond, and then the address known last is used until the bond is back.
 //   - The cap of an uplink towards the gateway (max_down) is not enforced.
+//   - A gateway learns with its hello whether its exit has IPv6, and not when that changes.
+//   - A reset that comes behind data is held back for a fixed time, partingTime, because a session does not say when data have arrived.
+//   - A connection whose client has ended its direction and then vanished is kept until its server sends or ends.
 //
 // References: RFC 8305 (racing connections), RFC 8200 §5 (IPv6 MTU); the rooms below have the others.
 package endpoints

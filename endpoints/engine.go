@@ -34,6 +34,8 @@ type owner interface {
 	lost(e *engine, reason string)
 	// peerClosed: the peer has ended the session, and the engine has none now.
 	peerClosed(e *engine)
+	// streamOpened: the peer has opened a stream to target, which is valid for the call only. Here the session may be called.
+	streamOpened(e *engine, now time.Duration, id tunnel.StreamID, target []byte)
 }
 
 // engine is the goroutine that owns a session: it alone calls it, and reads the clock once per turn. One turn takes what has
@@ -60,6 +62,7 @@ type engine struct {
 	told    bool    // lost was told and is still so
 	proven  bool    // a path of s has come up once
 	paths   paths
+	table   flowTable
 	quit    bool
 	taken   intake
 	packetI int // first packet in taken that was not pushed
@@ -106,31 +109,55 @@ func (e *engine) turn(now time.Duration) time.Duration {
 	e.taken.commands = e.taken.commands[:0]
 	if e.s == nil {
 		e.discard()
-		return never
+		return e.idle(now)
 	}
 	e.fail(now)
 	e.pushArrivals(now)
 	e.pushPackets(now)
+	e.serveFlows(now)
 	if now >= e.s.Deadline() {
 		e.s.Advance(now)
 	}
 	e.events(now) // before the packets: an exit learns by them where answers go
 	if e.s == nil {
-		return never
+		return e.idle(now)
 	}
 	e.deliver(now)
-	patience := e.send(now)
+	patience := e.exchange(now)
 	e.events(now)
 	if e.s == nil {
-		return never
+		return e.idle(now)
 	}
 	e.watch(now)
-	next := min(max(e.s.Deadline(), now+minSleep), now+idleTurn)
+	if e.s == nil {
+		return e.idle(now)
+	}
+	next := min(max(e.s.Deadline(), now+minSleep), now+idleTurn, e.table.deadline())
 	if patience != 0 {
 		// What is ready cannot leave, so the session's deadline may have passed for good: the writer wakes us. Its timers still run.
 		next = min(patience, max(next, now+time.Millisecond))
 	}
 	return next
+}
+
+// idle is the end of a turn without a session.
+func (e *engine) idle(now time.Duration) time.Duration {
+	e.serveFlows(now)
+	e.watchGrace(now, true)
+	return e.table.deadline()
+}
+
+// exchange serves the streams and sends, in turns: reading makes windows to be told, sending makes room to be filled.
+func (e *engine) exchange(now time.Duration) (patience time.Duration) {
+	e.streamEvents(now)
+	for range streamRounds {
+		patience = e.send(now)
+		if !e.streamEvents(now) {
+			return patience
+		}
+	}
+	e.in.knock()
+	return patience
 }
 
 // discard drops the input of an engine without a session.
@@ -237,6 +264,7 @@ func (e *engine) call(ctx context.Context, f func(now time.Duration)) bool {
 func (e *engine) stop(code uint64, reason string) {
 	e.in.post(func(now time.Duration) {
 		e.drop(now, code, reason)
+		e.losePending()
 		e.quit = true
 	})
 }

@@ -13,19 +13,21 @@ func (e *engine) swap(now time.Duration, s session) {
 	e.gen++
 	e.told, e.proven = false, false
 	e.alive.Store(true)
+	e.table.graceAt = 0
 	e.paths.restart(now, e)
 	e.owner.mtuChanged(e, s.InnerMTU())
+	e.openPending(now)
 }
 
-// drop closes the session, sends its goodbye and forgets it.
+// drop closes the session, sends its goodbye and forgets it. Its streams do not outlive it.
 func (e *engine) drop(now time.Duration, code uint64, reason string) {
-	if e.s == nil {
-		return
+	if e.s != nil {
+		e.s.Close(now, code, reason)
+		e.send(now)
+		e.s = nil
+		e.alive.Store(false)
 	}
-	e.s.Close(now, code, reason)
-	e.send(now)
-	e.s = nil
-	e.alive.Store(false)
+	e.loseAll()
 }
 
 // fail passes on what the sockets have reported since the last turn.
@@ -72,6 +74,7 @@ func (e *engine) events(now time.Duration) {
 func (e *engine) watch(now time.Duration) {
 	alive := e.s.Alive(now)
 	e.alive.Store(alive)
+	e.watchGrace(now, !alive)
 	switch {
 	case alive:
 		e.told = false

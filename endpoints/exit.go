@@ -4,13 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
-	"github.com/bondd/bondd/endpoints/nft"
 	"github.com/bondd/bondd/endpoints/udp"
 	"github.com/bondd/bondd/endpoints/uplink"
 )
@@ -25,6 +23,7 @@ type exit struct {
 	engineWG  sync.WaitGroup
 	stopHello context.CancelFunc
 	guard     guard
+	streams   exitStreams
 	wake      chan struct{} // the MTU may have to change
 
 	mu       sync.Mutex
@@ -42,11 +41,12 @@ func newExit(cfg *config.Config, log *slog.Logger, h *host) *exit {
 func (x *exit) run(ctx context.Context) error {
 	return x.live(ctx, []phase{
 		x.openNetwork(),
-		x.openFirewall(nft.Config{Role: nft.Exit, TUN: x.cfg.TUN.Name, Inner: x.innerNets()}),
+		x.openFirewall(exitFirewall(x.cfg)),
 		x.openTUN(),
 		x.openWatch(uplink.WatchOptions{TUN: x.cfg.TUN.Name}),
 		x.openRoutes(x.plan),
 		{"UDP sockets", x.openSockets, x.closeSockets},
+		{name: "dialers", start: x.newDialers},
 		{name: "TUN reader", start: func(context.Context) error { x.startReader(briskPackets); return nil }},
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
@@ -56,15 +56,6 @@ func (x *exit) run(ctx context.Context) error {
 
 func (x *exit) plan(s uplink.Snapshot) uplink.Plan {
 	return uplink.MakePlan(s, uplink.Want{Role: uplink.Exit, TUN: x.dev.Name(), TUNAddrs: x.cfg.Inner.Exit()})
-}
-
-// innerNets are the networks inside the bond.
-func (x *exit) innerNets() []netip.Prefix {
-	var nets []netip.Prefix
-	for _, p := range x.cfg.Inner.Exit() {
-		nets = append(nets, p.Masked())
-	}
-	return nets
 }
 
 func (x *exit) openSockets(ctx context.Context) error {
@@ -106,6 +97,7 @@ func (x *exit) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case snap = <-snapshots:
+			x.seeIPv6(snap)
 			place()
 		case <-x.wake:
 			if x.setMTU() {
@@ -156,5 +148,6 @@ func (x *exit) stopSessions(context.Context) error {
 		a.engine.stop(closeShutdown, "the exit ends")
 	}
 	x.engineWG.Wait()
+	x.flows.end()
 	return nil
 }

@@ -130,14 +130,15 @@ func (x *exit) answer(ctx context.Context, conn net.Conn, remote netip.AddrPort)
 	defer cancel()
 	r, err := control.Server(ctx, conn, x.cfg.PrivateKey,
 		func(key control.PublicKey) bool { return x.gatewayOf(key) != nil },
-		func(key control.PublicKey, _ control.Offer) control.Answer {
-			a := control.Answer{Software: software(), Index: x.newIndex(), Addresses: x.gatewayOf(key).Addresses}
+		func(key control.PublicKey, o control.Offer) control.Answer {
+			g := x.gatewayOf(key)
+			a := control.Answer{Software: software(), Index: x.newIndex(), Addresses: g.Addresses, Capabilities: x.capabilities(), Present: x.has(g, o.Present)}
 			for _, p := range x.cfg.Inner.Exit() {
 				a.Peer = append(a.Peer, p.Addr())
 			}
 			return a
 		})
-	if err != nil {
+	if err != nil || r.Answer.Present {
 		return err
 	}
 	return x.admit(r, remote)

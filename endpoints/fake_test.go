@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -29,7 +30,13 @@ type scripted struct {
 	calls             []string
 	closed            string
 	next              tunnel.PathID
-	refuse            error // of AddPath
+	refuse            error // of AddPath and OpenStream
+
+	nextStream   tunnel.StreamID
+	room         int // of every stream
+	readable     int // bytes that StreamRead gives
+	readEnd      bool
+	streamEvents []tunnel.StreamEvent
 }
 
 func (s *scripted) AddPath(_ time.Duration, spec tunnel.PathSpec) (tunnel.PathID, error) {
@@ -76,6 +83,44 @@ func (s *scripted) PullPackets(_ time.Duration, out []*buf.Buf) int {
 	n := copy(out, s.released)
 	s.released = s.released[n:]
 	return n
+}
+
+func (s *scripted) OpenStream(_ time.Duration, target []byte) (tunnel.StreamID, error) {
+	s.calls = append(s.calls, "open "+string(target))
+	s.nextStream += 2
+	return s.nextStream - 2, s.refuse
+}
+func (s *scripted) StreamAccept(_ time.Duration, id tunnel.StreamID) { s.streamCall("accept", id) }
+func (s *scripted) StreamRoom(tunnel.StreamID) int                   { return s.room }
+func (s *scripted) StreamWrite(_ time.Duration, id tunnel.StreamID, data []byte) error {
+	s.streamCall("write "+strconv.Itoa(len(data))+" to", id)
+	return nil
+}
+func (s *scripted) StreamEnd(_ time.Duration, id tunnel.StreamID) { s.streamCall("end", id) }
+func (s *scripted) StreamReset(_ time.Duration, id tunnel.StreamID, code uint64) {
+	s.streamCall("reset "+strconv.Itoa(int(code))+" of", id)
+}
+func (s *scripted) StreamRead(_ time.Duration, _ tunnel.StreamID, out []*buf.Buf) (int, bool) {
+	n := 0
+	for n < len(out) && s.readable > 0 {
+		k := min(s.readable, 1000)
+		s.readable -= k
+		out[n] = buf.Get()
+		out[n].Extend(k)
+		n++
+	}
+	return n, s.readable == 0 && s.readEnd
+}
+func (s *scripted) streamCall(what string, id tunnel.StreamID) {
+	s.calls = append(s.calls, what+" "+strconv.Itoa(int(id)))
+}
+func (s *scripted) StreamEvent() (tunnel.StreamEvent, bool) {
+	if len(s.streamEvents) == 0 {
+		return tunnel.StreamEvent{}, false
+	}
+	e := s.streamEvents[0]
+	s.streamEvents = s.streamEvents[1:]
+	return e, true
 }
 
 func (s *scripted) Advance(time.Duration) { s.advanced++ }
@@ -172,6 +217,8 @@ type rig struct {
 	socks *sockets
 	drops counters
 
+	flows flowSet
+
 	mu   sync.Mutex
 	told []string
 }
@@ -197,6 +244,7 @@ func (r *rig) do(f func(now time.Duration)) { r.e.call(context.Background(), f) 
 func (r *rig) end() {
 	r.e.stop(closeShutdown, "test ends")
 	<-r.e.done
+	r.flows.end()
 	r.socks.closeAll()
 }
 
@@ -210,3 +258,6 @@ func (r *rig) pathUp(*engine)          { r.tell("up") }
 func (r *rig) mtuChanged(*engine, int) { r.tell("mtu") }
 func (r *rig) lost(*engine, string)    { r.tell("lost") }
 func (r *rig) peerClosed(*engine)      { r.tell("closed") }
+func (r *rig) streamOpened(_ *engine, _ time.Duration, id tunnel.StreamID, target []byte) {
+	r.tell("stream " + strconv.Itoa(int(id)) + " to " + string(target))
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
-	"github.com/bondd/bondd/endpoints/nft"
 	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/tunnel/control"
 )
@@ -30,8 +29,10 @@ type gateway struct {
 	inner   []netip.Prefix // given by the exit; empty before the first hello
 	synced  bool           // the last plan is in place
 	index   uint32         // session index of the present session; 0 before the first
+	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
 
 	hello    helloState
+	streams  gatewayStreams
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
 }
@@ -52,12 +53,13 @@ func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
 func (g *gateway) run(ctx context.Context) error {
 	return g.live(ctx, []phase{
 		g.openNetwork(),
-		g.openFirewall(nft.Config{Role: nft.Gateway, TUN: g.cfg.TUN.Name}),
+		g.openFirewall(gatewayFirewall(g.cfg)),
 		g.openTUN(),
 		g.openWatch(g.watchOptions()),
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
 		{"engine", g.startEngine, g.stopEngine},
+		{"streams", g.openProxies, g.closeStreams},
 		g.openControl(g.report),
 	}, g.serve)
 }
@@ -136,6 +138,7 @@ func (g *gateway) serve(ctx context.Context) {
 			if !g.synced {
 				g.changed(ctx, g.snap)
 			}
+			g.checkTaking()
 			retry.Reset(syncPause)
 		}
 	}
@@ -199,6 +202,9 @@ func (g *gateway) hear(ctx context.Context) {
 		g.hello.proven()
 		g.setState("up", "")
 	}
+	if n.gone {
+		g.peer = 0
+	}
 	if n.lost != "" {
 		g.log.Warn("the bond is down", "reason", n.lost)
 		g.setState("down", n.lost)
@@ -215,11 +221,13 @@ func (g *gateway) setMTU(ctx context.Context, mtu int) {
 	}
 }
 
-// offer is what this gateway says in a hello.
-func (g *gateway) offer() control.Offer {
+// offer is what this gateway says in a hello. present is the exit's index of the session it has, or 0.
+func (g *gateway) offer(present uint32) control.Offer {
 	return control.Offer{
 		Software:       software(),
 		Index:          g.newIndex(),
 		AESAccelerated: control.AESAccelerated(),
+		Capabilities:   []string{capStreams},
+		Present:        present,
 	}
 }

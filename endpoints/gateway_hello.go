@@ -8,10 +8,15 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/tunnel"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 // servedTime is how long a session has to last for its loss to be a new trouble rather than the old one.
 const servedTime = 10 * time.Second
+
+// maxOwnStreams bounds the streams that a gateway opens at a time. It is above what an exit allows by default: how many there may be is
+// the exit's to say.
+const maxOwnStreams = 16384
 
 // helloOutcome is what a round of hellos came to.
 type helloOutcome struct {
@@ -29,6 +34,7 @@ type helloState struct {
 	running bool      // a round is under way
 	failed  bool      // the last round failed
 	served  bool      // a path of the present session has been proven
+	lostAt  time.Time // when the present session was lost last
 	since   time.Time // when the present session was made
 	said    string    // the last failure that was logged, so that it is logged once
 	way     *attempt  // that succeeded last
@@ -55,6 +61,7 @@ func (h *helloState) proven() { h.said, h.served = "", true }
 // lost notes that the session needs a successor. The next round starts at once if it served for a while. If not, it waits: UDP may be
 // filtered where TCP is not, or two gateways with the same key may be taking the session from each other.
 func (h *helloState) lost() {
+	h.lostAt = time.Now()
 	long := h.served && time.Since(h.since) >= servedTime
 	switch {
 	case h.running:
@@ -66,6 +73,15 @@ func (h *helloState) lost() {
 	}
 }
 
+// present is the exit's index of the present session while there is hope for it: streams survive with it. Only the exit knows whether it
+// has the session still, so it is asked; when it has, silence is a matter of the paths, which a new session could not help either.
+func (g *gateway) present() uint32 {
+	if h := &g.hello; !h.served || time.Since(h.lostAt) >= streamGrace {
+		return 0
+	}
+	return g.peer
+}
+
 // startHello starts a round unless one is under way or the session is alive.
 func (g *gateway) startHello(ctx context.Context) {
 	h := &g.hello
@@ -73,7 +89,9 @@ func (g *gateway) startHello(ctx context.Context) {
 		return
 	}
 	h.running = true
-	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: g.offer}
+	present := g.present()
+	offer := func() control.Offer { return g.offer(present) }
+	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: offer}
 	snap, rs, way := g.snap, g.remotes, h.way
 	h.wg.Go(func() { // joined by serve
 		rs = rs.lookup(ctx, g.clock.now(), g.host, snap.Uplinks)
@@ -105,6 +123,15 @@ func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
 	if o.err == nil && g.engine.alive.Load() {
 		return // the old session has come back; the exit forgets the new one
 	}
+	if o.err == nil && o.won.Answer.Present {
+		g.setStatus(func(st *gatewayStatus) { st.rounds++; st.helloErr = nil })
+		if g.peer == o.won.Offer.Present {
+			h.later() // the session's own probes bring it back; look again whether they have
+		} else {
+			h.soon() // it ended meanwhile
+		}
+		return
+	}
 	if o.err == nil {
 		o.err = g.adopt(ctx, o.won)
 	}
@@ -133,6 +160,7 @@ func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 		Suite:      won.Suite,
 		SendSecret: won.SendSecret,
 		RecvSecret: won.RecvSecret,
+		Limits:     tunnel.Limits{Streams: maxOwnStreams},
 	}, newRand())
 	if err != nil {
 		return err
@@ -147,13 +175,14 @@ func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 		}
 	}
 	old := g.index
-	g.index = won.Offer.Index
+	g.index, g.peer = won.Offer.Index, a.Index
 	g.demux.addSession(g.index, g.engine) // fails only if the random index was given twice; then the session stays silent and is replaced
 	g.setStatus(func(st *gatewayStatus) { st.hello, st.since, st.state, st.reason = won, time.Now(), "connecting", "" })
 	g.engine.call(ctx, func(now time.Duration) { g.engine.swap(now, s) })
 	if old != 0 {
 		g.demux.removeSession(old)
 	}
+	g.followExit(a.Capabilities)
 	return nil
 }
 
@@ -167,6 +196,7 @@ type news struct {
 type told struct {
 	up   bool
 	lost string
+	gone bool // the session has ended
 	mtu  int
 }
 
@@ -195,7 +225,7 @@ func (g *gateway) pathUp(*engine) { g.news.tell(func(t *told) { t.up, t.lost = t
 func (g *gateway) mtuChanged(_ *engine, mtu int) { g.news.tell(func(t *told) { t.mtu = mtu }) }
 
 func (g *gateway) peerClosed(*engine) {
-	g.news.tell(func(t *told) { t.up, t.lost = false, "closed by the exit" })
+	g.news.tell(func(t *told) { t.up, t.lost, t.gone = false, "closed by the exit", true })
 }
 
 func (g *gateway) lost(_ *engine, reason string) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/nft"
 	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/endpoints/tun/tuntest"
@@ -66,6 +68,8 @@ type machineTest struct {
 	plan     uplink.Plan
 	trail    []string // what was asked of the machine, in order
 	firewall bool
+	taker    *interceptTest // of a gateway: the last one that was opened
+	dialer   *dialTest      // of an exit
 
 	stop context.CancelFunc
 	done chan error
@@ -98,7 +102,7 @@ func (w *world) uplinks(us ...uplink.Uplink) {
 	synctest.Wait()
 }
 
-func testKey(t *testing.T) control.PrivateKey {
+func testKey(t testing.TB) control.PrivateKey {
 	k, err := control.Generate()
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +156,25 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			return nil
 		},
 		newSession: newSession,
+		intercept: func(c intercept.Config) (interceptor, error) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.taker = &interceptTest{cfg: c, conns: make(chan interceptedTest), done: make(chan struct{})}
+			return m.taker, nil
+		},
+		newDialer: func(o dial.Options) (targetDialer, error) {
+			m.dialer.opts = o
+			return m.dialer, nil
+		},
 	}
+	m.dialer = &dialTest{serve: make(map[netip.AddrPort]func(*memConn))}
 	return m
+}
+
+func (m *machineTest) taking() *interceptTest {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taker
 }
 
 // networkTest is the machine's network as a node uses it.
@@ -254,7 +275,7 @@ func (w *world) isCut(name string) bool {
 	return w.cut[name]
 }
 
-// pipes stands for TCP: listeners by address, joined by net.Pipe.
+// pipes stands for TCP: listeners by address, and connections in memory.
 type pipes struct {
 	mu sync.Mutex
 	at map[netip.AddrPort]*pipeListener
@@ -297,7 +318,7 @@ func newPipeListener(gone func()) *pipeListener {
 }
 
 func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
-	a, b := net.Pipe()
+	a, b := memPair(netip.AddrPort{}, netip.AddrPort{})
 	select {
 	case l.conns <- b:
 		return a, nil

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/nft"
 	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/endpoints/udp"
@@ -26,6 +28,8 @@ type host struct {
 	openNetwork func(o uplink.Options) (network, error)
 	setFirewall func(c nft.Config) error
 	delFirewall func(c nft.Config) error
+	intercept   func(c intercept.Config) (interceptor, error)
+	newDialer   func(o dial.Options) (targetDialer, error)
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
 }
 
@@ -53,6 +57,8 @@ func machine() *host {
 		},
 		setFirewall: nft.Apply,
 		delFirewall: nft.Remove,
+		intercept:   openIntercept,
+		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
 		newSession:  newSession,
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/uplink"
 )
 
@@ -64,6 +66,25 @@ func sourceOf(u uplink.Uplink, remote netip.Addr) netip.Addr {
 		return u.Source4
 	}
 	return u.Source6
+}
+
+// openIntercept opens the real interception.
+func openIntercept(c intercept.Config) (interceptor, error) {
+	i, err := intercept.Open(c)
+	if err != nil {
+		return nil, err
+	}
+	return realInterceptor{i}, nil
+}
+
+type realInterceptor struct{ *intercept.Interceptor }
+
+func (r realInterceptor) Accept() (dial.Conn, netip.AddrPort, netip.AddrPort, error) {
+	c, client, target, err := r.Interceptor.Accept()
+	if err != nil {
+		return nil, client, target, err // never an interface around a nil pointer
+	}
+	return c, client, target, nil
 }
 
 // resolveTime bounds the look-up of a name over one uplink: two tries of the resolver's 5 s would hold up the hello by the

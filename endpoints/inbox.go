@@ -15,7 +15,7 @@ const (
 	inboxArrivals = 2048
 )
 
-// inbox is how everything reaches an engine: packets, datagrams, commands and failures, put in by any goroutine and taken
+// inbox is how everything reaches an engine: packets, datagrams, flows, commands and failures, put in by any goroutine and taken
 // out by the engine's. What is put in becomes the engine's.
 type inbox struct {
 	wake chan struct{} // holds one token while something new is here
@@ -26,6 +26,7 @@ type inbox struct {
 	packets  []*buf.Buf
 	arrivals []tunnel.Arrival
 	commands []func(now time.Duration)
+	flows    []*flow     // that have something to tell; each at most once, see flow.tell
 	failed   pathSetBits // paths whose socket reported that there is no way out
 	closed   bool
 }
@@ -144,6 +145,20 @@ func (q *inbox) post(f func(now time.Duration)) bool {
 	return ok
 }
 
+// putFlow notes that a flow has something to tell. It is false when the engine has ended.
+func (q *inbox) putFlow(f *flow) bool {
+	q.mu.Lock()
+	ok := !q.closed
+	if ok {
+		q.flows = append(q.flows, f)
+	}
+	q.mu.Unlock()
+	if ok {
+		q.knock()
+	}
+	return ok
+}
+
 // pathFailed notes that a datagram of session generation gen had no way out on a path.
 func (q *inbox) pathFailed(gen uint32, id tunnel.PathID) {
 	q.mu.Lock()
@@ -158,6 +173,7 @@ type intake struct {
 	packets  []*buf.Buf
 	arrivals []tunnel.Arrival
 	commands []func(now time.Duration)
+	flows    []*flow
 	failed   pathSetBits
 }
 
@@ -171,6 +187,7 @@ func (q *inbox) take(in *intake) {
 		in.arrivals, q.arrivals = q.arrivals, in.arrivals[:0]
 	}
 	in.commands, q.commands = q.commands, in.commands[:0]
+	in.flows, q.flows = q.flows, in.flows[:0]
 	in.failed = q.failed
 	q.failed.any = false
 	q.failed.bits = [4]uint64{}
@@ -185,7 +202,7 @@ func (q *inbox) close() {
 	q.mu.Lock()
 	q.closed = true
 	packets, arrivals := q.packets, q.arrivals
-	q.packets, q.arrivals, q.commands = nil, nil, nil
+	q.packets, q.arrivals, q.commands, q.flows = nil, nil, nil, nil
 	q.room.Broadcast()
 	q.mu.Unlock()
 	releaseAll(packets)

@@ -97,6 +97,7 @@ type node struct {
 	host    *host
 	clock   clock
 	drops   counters
+	flows   flowSet
 	demux   *demux
 	sockets *sockets
 	dev     tun.Device

@@ -24,6 +24,15 @@ type session interface {
 	Advance(now time.Duration)
 	Deadline() time.Duration
 
+	OpenStream(now time.Duration, target []byte) (tunnel.StreamID, error)
+	StreamAccept(now time.Duration, id tunnel.StreamID)
+	StreamRoom(id tunnel.StreamID) int
+	StreamWrite(now time.Duration, id tunnel.StreamID, data []byte) error
+	StreamEnd(now time.Duration, id tunnel.StreamID)
+	StreamRead(now time.Duration, id tunnel.StreamID, out []*buf.Buf) (n int, eof bool)
+	StreamReset(now time.Duration, id tunnel.StreamID, code uint64)
+	StreamEvent() (tunnel.StreamEvent, bool)
+
 	Event() (tunnel.Event, bool)
 	InnerMTU() int
 	Alive(now time.Duration) bool

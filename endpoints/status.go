@@ -26,6 +26,7 @@ type Status struct {
 	Hello    *HelloStatus      `json:"hello,omitempty"`
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
+	Streams  *StreamStatus     `json:"streams,omitempty"`
 	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
 	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
 }
@@ -90,6 +91,7 @@ func (n *node) common() *Status {
 		Sessions: []SessionStatus{},
 		Sockets:  []SocketStatus{},
 		Drops:    n.drops.snapshot(),
+		Streams:  n.flows.status(),
 	}
 	mtu, _ := n.dev.MTU() // 0 tells that the device is gone
 	st.TUN = TUNStatus{Name: n.dev.Name(), MTU: mtu, Stats: n.dev.Stats()}
@@ -158,6 +160,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 		st.State = "connecting"
 	}
 	st.Hello = &HelloStatus{Rounds: now.rounds}
+	st.Streams.Interception = g.streams.status()
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}

@@ -32,13 +32,17 @@ func newKeys() (*keys, error) {
 
 // gatewayConfig and exitConfig are what the daemons run with: nothing but the
 // least a user has to write, and where the key is.
-func gatewayConfig(keyFile, exitPublic string, remotes int) string {
+func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool) string {
 	var list []string
 	for r := range max(1, remotes) {
 		list = append(list, fmt.Sprintf("%q", remote(r).String()))
 	}
-	return fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n",
+	text := fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n",
 		keyFile, strings.Join(list, ", "), exitPublic)
+	if !streams {
+		text += "[stream]\nintercept = false\n"
+	}
+	return text
 }
 
 func exitConfig(keyFile, gatewayPublic string) string {
@@ -96,7 +100,7 @@ func (l *Lab) WaitBond(ctx context.Context, timeout time.Duration) error {
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(keyFile string) string {
-		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes)
+		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams)
 	})
 }
 

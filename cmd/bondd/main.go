@@ -57,7 +57,7 @@ func init() { // an initialiser of the variable would be a cycle through help
 	commands = []*command{
 		demoCommand,
 		genkeyCommand, pubkeyCommand,
-		checkCommand, runCommand, statusCommand,
+		checkCommand, rulesCommand, runCommand, statusCommand,
 		benchCommand,
 		versionCommand, helpCommand,
 	}

@@ -144,6 +144,10 @@ func TestCheck(t *testing.T) {
 	want(t, exitOK, "public key      "+public, "", "check", "-c", file)
 	want(t, exitOK, "exit            192.0.2.1:7117", "", "check", "-c", file)
 
+	want(t, exitOK, "chain take {", "", "rules", "--print", "-c", file)
+	write(fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nkey = %q\n", keyFile, strings.TrimSpace(peer)))
+	want(t, exitOK, "table inet bondd {", "", "rules", "-c", file)
+
 	write("rolle = \"gateway\"\nexit.adress = \"192.0.2.1\"\nexit.key = 1\nprivate_key_file = \"" + keyFile + "\"\n")
 	all := strings.Join([]string{
 		file + `:1: unknown field "rolle"; did you mean "role"?`,

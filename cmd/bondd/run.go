@@ -20,9 +20,26 @@ var checkCommand = &command{
 with it. Everything that is wrong is printed at once, with file and line, and
 ends with exit code 2. Nothing on this host is changed.`,
 	run: func(_ context.Context, c *invocation) int {
-		cfg, code := c.loadConfig()
+		cfg, code := c.loadConfig(nil)
 		if cfg != nil {
 			fmt.Fprint(c.out, cfg.Describe())
+		}
+		return code
+	},
+}
+
+var rulesCommand = &command{
+	name:  "rules",
+	short: "show the firewall rules that a configuration leads to",
+	long: `Prints the nftables rules that "bondd run" puts in place with a configuration,
+as "nft -f" reads them. What it adds to routing for them stands there in
+comments. Nothing on this host is changed.`,
+	run: func(_ context.Context, c *invocation) int {
+		cfg, code := c.loadConfig(func(fs *flag.FlagSet) {
+			fs.Bool("print", false, "print the rules, as without this flag")
+		})
+		if cfg != nil {
+			fmt.Fprint(c.out, endpoints.Rules(cfg))
 		}
 		return code
 	},
@@ -36,7 +53,7 @@ standard error, and then removes every rule, route, table and device it made.
 What a predecessor that was killed has left behind is removed at the start.
 It takes the right to configure the network: root, or CAP_NET_ADMIN.`,
 	run: func(ctx context.Context, c *invocation) int {
-		cfg, code := c.loadConfig()
+		cfg, code := c.loadConfig(nil)
 		if cfg == nil {
 			return code
 		}
@@ -49,11 +66,14 @@ It takes the right to configure the network: root, or CAP_NET_ADMIN.`,
 }
 
 // loadConfig reads the configuration that -c names. Without one, the command
-// ends with the code.
-func (c *invocation) loadConfig() (*config.Config, int) {
+// ends with the code. more, if not nil, defines the command's other flags.
+func (c *invocation) loadConfig(more func(*flag.FlagSet)) (*config.Config, int) {
 	file := defaultConfig
 	if code, ok := c.parse(0, func(fs *flag.FlagSet) {
 		fs.StringVar(&file, "c", file, "read the configuration from `FILE`")
+		if more != nil {
+			more(fs)
+		}
 	}); !ok {
 		return nil, code
 	}

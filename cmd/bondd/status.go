@@ -69,6 +69,9 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	if h := st.Hello; h != nil && h.Error != "" {
 		row("last hello", h.Error)
 	}
+	if s := st.Streams; s != nil {
+		row("streams", streamsText(s))
+	}
 
 	if len(st.Uplinks) > 0 {
 		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")
@@ -103,6 +106,18 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		return err
 	}
 	return printRemarks(w, st)
+}
+
+// streamsText is what became of the streams, in one line.
+func streamsText(s *endpoints.StreamStatus) string {
+	text := fmt.Sprintf("%d open, %d opened", s.Open, s.Opened)
+	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
+		text += fmt.Sprintf(", %d %s", s.Refused[reason], strings.ReplaceAll(reason, "_", " "))
+	}
+	if s.Interception != "" {
+		text += "; interception " + s.Interception
+	}
+	return text
 }
 
 // printRemarks writes the last lines of a status, where there is something to

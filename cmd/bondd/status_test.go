@@ -27,6 +27,7 @@ func someStatus() *endpoints.Status {
 		},
 		Remotes: []netip.AddrPort{remote, netip.MustParseAddrPort("[2001:db8::1]:7117")},
 		Hello:   &endpoints.HelloStatus{Rounds: 2, Error: "no route to host"},
+		Streams: &endpoints.StreamStatus{Open: 3, Opened: 1000, Refused: map[string]uint64{"timeout": 7, "no_name": 1}, Interception: "on"},
 		Sessions: []endpoints.SessionStatus{{
 			Peer: "exit", Suite: "AES-128-GCM", Age: 61.2, Alive: true, InnerMTU: 1420, Hello: remote,
 			Inner: []netip.Prefix{netip.MustParsePrefix("10.177.0.2/32")},
@@ -49,6 +50,7 @@ running for  1d2h3m, bondd devel
 TUN device   bondd0, MTU 1420
 exit at      192.0.2.1:7117, [2001:db8::1]:7117
 last hello   no route to host
+streams      3 open, 1000 opened, 1 no name, 7 timeout; interception on
 
 UPLINK  INTERFACE  MODE             STATE     MTU   ADDRESSES
 dsl     ppp0       always           up, IPv4  1492  198.51.100.7/32

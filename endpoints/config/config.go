@@ -29,11 +29,13 @@ type Config struct {
 	Control  string     // path of the unix socket for "bondd status"; empty only before SetDefaults
 	LogLevel slog.Level // least level that is logged
 	TUN      TUN
+	Stream   Stream
 
 	// Role gateway.
 	Exit    Exit
 	Uplinks []Uplink // in file order; empty: uplinks are found by themselves
 	LAN     LAN
+	Bypass  []Bypass // in file order: the first that applies counts
 
 	// Role exit.
 	Listen   []netip.AddrPort // TCP for the hello and UDP for datagrams, on the same ports
@@ -116,6 +118,8 @@ type Gateway struct {
 	// Addresses are the gateway's inner addresses, at most one of each family.
 	// Addr() is the gateway's own; Masked() is what it may send from.
 	Addresses []netip.Prefix
+	// Allow are networks that this gateway may reach beside those of Stream.Allow.
+	Allow []netip.Prefix
 }
 
 // Load reads, completes and checks the configuration in file, and reads the

@@ -123,6 +123,21 @@ func TestExamples(t *testing.T) {
 	if a := exit.Gateways[1].Addresses; !slices.Equal(a, prefixes("10.177.4.1/24", "fd77:b0dd::4/128")) {
 		t.Errorf("exit.toml: the second gateway has %v", a)
 	}
+	bypass := []Bypass{
+		{Prefixes: prefixes("198.51.100.0/24", "2001:db8:7::/48"), Via: ViaDirect},
+		{Ports: []PortRange{{25, 25}, {6000, 6100}}, Via: ViaPacket},
+	}
+	if !reflect.DeepEqual(full.Bypass, bypass) {
+		t.Errorf("gateway.toml has the bypass list %+v", full.Bypass)
+	}
+	if s := full.Stream; s.InterceptOff || !slices.Equal(s.SOCKS, []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080")}) ||
+		!slices.Equal(s.HTTP, []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:8080"), netip.MustParseAddrPort("192.168.1.1:8080")}) {
+		t.Errorf("gateway.toml has streams %+v", s)
+	}
+	want2 := Stream{Allow: prefixes("192.168.7.0/24"), Deny: prefixes("203.0.113.0/24"), MaxStreams: 4096, MaxRate: 500, MaxMemory: 64}
+	if !reflect.DeepEqual(exit.Stream, want2) || !slices.Equal(exit.Gateways[1].Allow, prefixes("10.20.0.0/16")) {
+		t.Errorf("exit.toml has streams %+v, and %v for the second gateway", exit.Stream, exit.Gateways[1].Allow)
+	}
 	if exit.TUN.MTU != 1400 {
 		t.Errorf("exit.toml: MTU %d", exit.TUN.MTU)
 	}

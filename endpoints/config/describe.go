@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -57,6 +58,46 @@ func (d *describer) gateway(c *Config) {
 	d.line("paths", "one from each uplink to each address of the exit")
 	d.line("routes", "everything but local networks goes into the bond, of this host and of the hosts it forwards for")
 	d.line("", "IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped")
+	d.streams(c)
+}
+
+func (d *describer) streams(c *Config) {
+	s := "taken and carried as streams, where the exit does that"
+	if c.Stream.InterceptOff {
+		s = "not taken: they go as packets"
+	}
+	d.line("connections", "%s", s)
+	for _, b := range c.Bypass {
+		d.line("", "  not %s", b.describe())
+	}
+	for _, a := range c.Stream.SOCKS {
+		d.line("SOCKS5", "%s", a)
+	}
+	for _, a := range c.Stream.HTTP {
+		d.line("HTTP CONNECT", "%s", a)
+	}
+}
+
+func (b Bypass) describe() string {
+	s := "to " + list(b.Prefixes)
+	if len(b.Prefixes) == 0 {
+		s = "to anywhere"
+	}
+	if len(b.Ports) > 0 {
+		s += ", port " + list(b.Ports)
+	}
+	if b.Via == ViaDirect {
+		return s + ": around the bond, with all else that goes there"
+	}
+	return s + ": as packets"
+}
+
+func list[T fmt.Stringer](items []T) string {
+	var out []string
+	for _, v := range items {
+		out = append(out, v.String())
+	}
+	return strings.Join(out, ", ")
 }
 
 func except(interfaces []string) string {
@@ -103,7 +144,25 @@ func (d *describer) exit(c *Config) {
 		}
 		d.line(title, "%s has %s", g.Name, strings.Join(own, " and "))
 		d.line("", "  key %s", g.Key)
+		if len(g.Allow) > 0 {
+			d.line("", "  may reach %s", list(g.Allow))
+		}
 		title = ""
 	}
 	d.line("routes", "IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped")
+	if c.Stream.Off {
+		d.line("streams", "none: connections come as packets")
+		return
+	}
+	d.line("streams", "to the internet; not to this host and to private networks%s", but(c.Stream.Allow))
+	if len(c.Stream.Deny) > 0 {
+		d.line("", "nor to %s", list(c.Stream.Deny))
+	}
+}
+
+func but(allowed []netip.Prefix) string {
+	if len(allowed) == 0 {
+		return ""
+	}
+	return " but " + list(allowed)
 }

@@ -20,7 +20,8 @@ func (c *Config) readFile(t *table) {
 		tun.text("name", `"bondd0"`, nonEmpty(&c.TUN.Name))
 		tun.number("mtu", "1400", &c.TUN.MTU)
 	}
-	gateway := []string{"exit", "uplink", "lan"}
+	c.readStream(t)
+	gateway := []string{"exit", "uplink", "lan", "bypass"}
 	exit := []string{"listen", "inner", "gateway"}
 	if c.Role == RoleExit {
 		t.foreign(RoleGateway, gateway)
@@ -38,7 +39,7 @@ func (c *Config) readFile(t *table) {
 func (t *table) foreign(role Role, names []string) {
 	for _, name := range names {
 		if _, ok := t.get(name); ok {
-			t.d.problem(name, "%s belongs to role %q; this file has the other role", name, role)
+			t.d.problem(t.field(name), "%s belongs to role %q; this file has the other role", t.field(name), role)
 		}
 	}
 }
@@ -59,6 +60,9 @@ func (c *Config) readGatewayRole(t *table) {
 	}
 	if lan := t.table("lan"); lan != nil {
 		lan.texts("interfaces", `"eth0"`, appendTo(&c.LAN.Interfaces))
+	}
+	for _, b := range t.tables("bypass") {
+		c.Bypass = append(c.Bypass, readBypass(b))
 	}
 }
 
@@ -108,6 +112,7 @@ func readGateway(t *table, i int) Gateway {
 		}
 		return err
 	})
+	t.texts("allow", `"192.168.7.0/24"`, networkTo(&g.Allow))
 	return g
 }
 

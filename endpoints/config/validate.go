@@ -40,10 +40,12 @@ func (c *Config) Validate() error {
 		v.exit(c)
 		v.uplinks(c)
 		v.lan(c)
+		v.stream(c)
 	case RoleExit:
 		v.listen(c)
 		v.inner(c.Inner)
 		v.gateways(c)
+		v.stream(c)
 	}
 	v.errs = append(v.errs, c.validateOwnKey()...)
 	if len(v.errs) == 0 {

@@ -82,6 +82,33 @@ func TestBounds(t *testing.T) {
 	gateway("an uplink in the LAN", func(c *Config) { c.LAN.Interfaces = []string{"eth1"} }) // a one-armed gateway
 	gateway("a LAN without a name", func(c *Config) { c.LAN.Interfaces = []string{"eth0", ""} }, "lan.interfaces[1]")
 
+	at := netip.MustParseAddrPort
+	gateway("proxies", func(c *Config) {
+		c.Stream.SOCKS, c.Stream.HTTP = []netip.AddrPort{at("127.0.0.1:1"), at("[::1]:1")}, []netip.AddrPort{at("127.0.0.1:2")}
+	})
+	gateway("two proxies in one place", func(c *Config) {
+		c.Stream.SOCKS, c.Stream.HTTP = []netip.AddrPort{at("127.0.0.1:1")}, []netip.AddrPort{at("0.0.0.0:1")}
+	}, "stream.http[0]")
+	gateway("a proxy nowhere", func(c *Config) { c.Stream.SOCKS = []netip.AddrPort{{}} }, "stream.socks[0]")
+	gateway("bypass of a port", func(c *Config) { c.Bypass = []Bypass{{Ports: []PortRange{{1, 65535}}, Via: ViaDirect}} })
+	gateway("bypass of all", func(c *Config) { c.Bypass = []Bypass{{Via: ViaPacket}} }, "bypass[0]")
+	gateway("bypass of wrong things", func(c *Config) {
+		c.Bypass = []Bypass{{Prefixes: []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.1/8")}, Ports: []PortRange{{0, 1}, {2, 1}}, Via: "both"}}
+	}, "bypass[0].cidr[0]", "bypass[0].cidr[1]", "bypass[0].port[0]", "bypass[0].port[1]", "bypass[0].via")
+	for n, ok := range map[int]bool{-1: false, 0: true, 1: true, 65536: true, 65537: false} {
+		exit("max_streams", func(c *Config) { c.Stream.MaxStreams = n }, unless(ok, "stream.max_streams")...)
+	}
+	for n, ok := range map[int]bool{-1: false, 0: true, 1: true, 100000: true, 100001: false} {
+		exit("max_rate", func(c *Config) { c.Stream.MaxRate = n }, unless(ok, "stream.max_rate")...)
+	}
+	for n, ok := range map[int]bool{0: true, 3: false, 4: true, 4096: true, 4097: false} {
+		exit("max_memory", func(c *Config) { c.Stream.MaxMemory = n }, unless(ok, "stream.max_memory")...)
+	}
+	exit("networks", func(c *Config) {
+		c.Stream.Allow, c.Stream.Deny = prefixes("10.0.0.1/8"), []netip.Prefix{{}}
+		c.Gateways[1].Allow = []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.0/120")}
+	}, "stream.allow[0]", "stream.deny[0]", "gateway[1].allow[0]")
+
 	for list, ok := range map[string]bool{"[::]:1": true, "[::]:1 [::]:2": true, "[::]:1 0.0.0.0:1": false, "[::]:1 [2001:db8::1]:1": false,
 		"[2001:db8::1]:1 [::]:1": false, "0.0.0.0:1 192.0.2.1:1": false, "0.0.0.0:1 [2001:db8::1]:1": true, "192.0.2.1:1 192.0.2.2:1": true,
 		"192.0.2.1:1 192.0.2.1:2": true, "192.0.2.1:1 192.0.2.1:1": false, "192.0.2.1:1 [2001:db8::1]:1": true} {

@@ -79,6 +79,23 @@ func TestParseListen(t *testing.T) {
 	}
 }
 
+func TestParsePorts(t *testing.T) {
+	for s, want := range map[string]PortRange{"1": {1, 1}, "65535": {65535, 65535}, "6000-6100": {6000, 6100}, "7-7": {7, 7}} {
+		got, err := ParsePorts(s)
+		if err != nil || got != want {
+			t.Errorf("ParsePorts(%q) = %v, %v, want %v", s, got, err, want)
+		}
+		if again, err := ParsePorts(got.String()); err != nil || again != want {
+			t.Errorf("%q is written %q and read back as %v, %v", s, got, again, err)
+		}
+	}
+	for _, s := range []string{"", "0", "-", "1-", "-1", "2-1", "1-65536", "1-2-3", "http", "1 - 2"} {
+		if r, err := ParsePorts(s); err == nil {
+			t.Errorf("ParsePorts(%q) = %v, want an error", s, r)
+		}
+	}
+}
+
 func TestDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
@@ -109,9 +126,13 @@ func TestNearest(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	gateway := read(t, `role = "gateway"`, `exit.address = ["exit.example.net", "192.0.2.1:443"]`, `exit.key = "`+keyA+`"`,
 		`tun.mtu = 1400`, `[[uplink]]`, `interface = "eth1"`, `name = "dsl"`, `[[uplink]]`, `interface = "wwan0"`,
-		`mode = "backup"`, `metered = true`, `max_up = "1.5mbit"`, `max_down = "10mbit"`)
-	exit := read(t, `role = "exit"`, `log_level = "debug"`, `inner.ipv6 = "off"`, `[[gateway]]`, `name = "home"`, `key = "`+keyB+`"`)
-	auto := read(t, `role = "gateway"`, `exit.address = "192.0.2.1"`, `exit.key = "`+keyA+`"`, `lan.interfaces = ["eth0", "wlan0"]`)
+		`mode = "backup"`, `metered = true`, `max_up = "1.5mbit"`, `max_down = "10mbit"`,
+		`[stream]`, `socks = "127.0.0.1:1080"`, `http = "[::1]:8080"`,
+		`[[bypass]]`, `cidr = "192.0.2.0/24"`, `port = [25, "6000-6100"]`, `via = "direct"`, `[[bypass]]`, `port = 22`)
+	exit := read(t, `role = "exit"`, `log_level = "debug"`, `inner.ipv6 = "off"`, `[[gateway]]`, `name = "home"`, `key = "`+keyB+`"`,
+		`allow = "10.1.0.0/16"`, `[stream]`, `allow = "192.168.7.0/24"`, `deny = "203.0.113.7"`)
+	auto := read(t, `role = "gateway"`, `exit.address = "192.0.2.1"`, `exit.key = "`+keyA+`"`, `lan.interfaces = ["eth0", "wlan0"]`,
+		`stream.intercept = false`)
 	for _, c := range []struct {
 		config *Config
 		want   string
@@ -126,6 +147,11 @@ uplinks         dsl (eth1), always
 paths           one from each uplink to each address of the exit
 routes          everything but local networks goes into the bond, of this host and of the hosts it forwards for
                 IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped
+connections     taken and carried as streams, where the exit does that
+                  not to 192.0.2.0/24, port 25, 6000-6100: around the bond, with all else that goes there
+                  not to anywhere, port 22: as packets
+SOCKS5          127.0.0.1:1080
+HTTP CONNECT    [::1]:8080
 TUN device      bondd0, MTU 1400
 control socket  /run/bondd.sock
 log level       info
@@ -136,7 +162,10 @@ listen          [::]:7117 (TCP for the hello, UDP for datagrams)
 own addresses   10.177.0.1/16
 gateways        home has 10.177.0.2/32
                   key ` + keyB + `
+                  may reach 10.1.0.0/16
 routes          IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped
+streams         to the internet; not to this host and to private networks but 192.168.7.0/24
+                nor to 203.0.113.7/32
 TUN device      bondd0, MTU follows the paths
 control socket  /run/bondd.sock
 log level       debug
@@ -149,6 +178,7 @@ uplinks         found by themselves: every interface with a default route but et
 paths           one from each uplink to each address of the exit
 routes          everything but local networks goes into the bond, of this host and of the hosts it forwards for
                 IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped
+connections     not taken: they go as packets
 TUN device      bondd0, MTU follows the paths
 control socket  /run/bondd.sock
 log level       info

@@ -1,0 +1,146 @@
+package endpoints
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/uplink"
+	"github.com/bondd/bondd/tunnel"
+	"github.com/bondd/bondd/tunnel/control"
+)
+
+// Capabilities that an exit states in its hello.
+const (
+	capStreams = "streams" // it carries TCP connections as streams
+	capIPv6    = "ipv6"    // and reaches IPv6 destinations
+)
+
+// targetDialer is what is used of a dial.Dialer.
+type targetDialer interface {
+	DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error)
+}
+
+// exitStreams is what an exit needs to carry connections.
+type exitStreams struct {
+	dialers map[control.PublicKey]targetDialer // by gateway; constant after newDialers
+	ipv6    atomic.Bool                        // this machine reaches IPv6 destinations
+}
+
+// newDialers makes the dialer of each gateway, with its policy and its limits.
+func (x *exit) newDialers(context.Context) error {
+	x.seeIPv6(x.first)
+	x.streams.dialers = make(map[control.PublicKey]targetDialer)
+	if x.cfg.Stream.Off {
+		return nil
+	}
+	for _, g := range x.cfg.Gateways {
+		d, err := x.host.newDialer(dialOptions(&x.cfg.Stream, &g))
+		if err != nil {
+			return err
+		}
+		x.streams.dialers[g.Key] = d
+	}
+	return nil
+}
+
+// dialOptions are what the configuration allows a gateway.
+func dialOptions(s *config.Stream, g *config.Gateway) dial.Options {
+	o := dial.Options{Deny: s.Deny, MaxOpen: s.MaxStreams, Rate: float64(s.MaxRate)}
+	o.Allow = append(append([]netip.Prefix(nil), s.Allow...), g.Allow...)
+	if o.Rate > 0 {
+		o.Burst = max(1, o.Rate*dial.DefaultBurst/dial.DefaultRate)
+	}
+	return o
+}
+
+// streamLimits are those of one session.
+func (x *exit) streamLimits() tunnel.Limits {
+	return tunnel.Limits{Streams: x.cfg.Stream.MaxStreams, StreamBytes: x.cfg.Stream.MaxMemory << 20}
+}
+
+// seeIPv6 notes whether this machine has IPv6 to the world.
+func (x *exit) seeIPv6(s uplink.Snapshot) {
+	has := false
+	for _, u := range s.Uplinks {
+		has = has || u.Up && u.Default6 && u.Source6.IsGlobalUnicast() && !u.Source6.IsPrivate()
+	}
+	x.streams.ipv6.Store(has)
+}
+
+// capabilities are what this exit can do for a gateway.
+func (x *exit) capabilities() []string {
+	if x.cfg.Stream.Off {
+		return nil
+	}
+	list := []string{capStreams}
+	if x.streams.ipv6.Load() {
+		list = append(list, capIPv6)
+	}
+	return list
+}
+
+// streamOpened connects to the target of a stream. It runs on the engine's goroutine; the dial has one of its own, bounded by the
+// streams that a session may have and by the limits of the dialer.
+func (a *association) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, target []byte) {
+	t, err := parseTarget(target)
+	d := a.x.streams.dialers[a.gateway.Key]
+	flows := &a.x.flows
+	if err != nil || d == nil {
+		flows.refuse(tunnel.ResetForbidden)
+		e.s.StreamReset(now, id, tunnel.ResetForbidden)
+		return
+	}
+	f := newFlow(e, flows, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	f.cancel = cancel
+	dialled := func() {
+		c, err := d.DialTarget(ctx, t)
+		if !e.in.post(func(now time.Duration) { e.dialled(now, f, c, err) }) { // the engine has ended, and the flow with it
+			f.noDial(c)
+		}
+	}
+	if !flows.add(f) || !flows.run(dialled) {
+		cancel()
+		flows.remove(f)
+		e.s.StreamReset(now, id, tunnel.ResetSession)
+		return
+	}
+	e.join(f, id)
+}
+
+// dialled gives a flow the connection to its target, or tells the peer that there is none. It runs on the engine's goroutine.
+func (e *engine) dialled(now time.Duration, f *flow, c dial.Conn, err error) {
+	switch {
+	case f.state != flowOpen: // the peer has given up
+		f.noDial(c)
+	case err != nil:
+		code := resetCodes[dial.CodeOf(err)]
+		e.s.StreamReset(now, f.id, code)
+		e.lose(f, code)
+		f.noDial(nil)
+	default:
+		f.connect()
+		f.set.opened.Add(1)
+		e.s.StreamAccept(now, f.id)
+		f.start(c)
+		e.serveFlow(now, f)
+	}
+}
+
+// noDial ends a flow that never had a connection. c, if there is one, came too late.
+func (f *flow) noDial(c net.Conn) {
+	if c != nil {
+		abort(c)
+	}
+	f.kill(tunnel.ResetSession, false)
+	f.mu.Lock()
+	f.dropChain()
+	f.mu.Unlock()
+	f.cancel()
+	f.set.remove(f)
+}

@@ -1,0 +1,112 @@
+package endpoints
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/bondd/bondd/endpoints/proxy"
+	"github.com/bondd/bondd/tunnel"
+)
+
+// abort closes a connection so that its other end sees a reset.
+func abort(c net.Conn) { proxy.Abort(c) }
+
+// beneath is the connection that others wrap, so that it can be read and written as the kernel likes best.
+func beneath(c net.Conn) net.Conn {
+	for {
+		w, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = w.NetConn()
+	}
+}
+
+// readLoop carries what the connection brings to the engine, until it ends. It is one of the flow's goroutines.
+func (f *flow) readLoop() {
+	defer f.loopEnded()
+	r := newBlockReader(beneath(f.conn))
+	for {
+		block, err := r.read()
+		if len(block) > 0 && !f.give(block) {
+			return
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			f.end()
+			return
+		default:
+			f.fail(tunnel.ResetAborted)
+			return
+		}
+	}
+}
+
+// give hands a block to the engine once it has taken the one before. False: the flow is over.
+func (f *flow) give(block []byte) bool {
+	f.mu.Lock()
+	for f.block != nil && !f.over {
+		f.room.Wait()
+	}
+	ok := !f.over
+	if ok {
+		f.block = block
+	}
+	f.mu.Unlock()
+	if ok {
+		f.tell()
+	}
+	return ok
+}
+
+// end says that nothing follows the last block.
+func (f *flow) end() {
+	f.mu.Lock()
+	f.ended = true
+	f.mu.Unlock()
+	f.tell()
+}
+
+// blockReader reads a connection. What it returns belongs to the caller.
+type blockReader interface {
+	read() ([]byte, error)
+}
+
+// blocks are memory to read into. One that comes back full goes to the session and stays there until the peer has it; a small read is copied,
+// so that what waits costs what it holds.
+var blocks = sync.Pool{New: func() any { return new([maxBlock]byte) }}
+
+// keep makes a block of the first n bytes of b, which came from blocks.
+func keep(b *[maxBlock]byte, n int) []byte {
+	if n > maxBlock/2 {
+		return b[:n:n]
+	}
+	small := bytes.Clone(b[:n])
+	blocks.Put(b)
+	return small
+}
+
+// plainReader reads what is not a socket of the kernel: memory has to be there before something comes, so it follows what came last.
+type plainReader struct {
+	conn net.Conn
+	size int
+}
+
+// minRead is the least that a plainReader reads at once.
+const minRead = 4 << 10
+
+func (r *plainReader) read() ([]byte, error) {
+	b := make([]byte, max(r.size, minRead))
+	n, err := r.conn.Read(b)
+	switch {
+	case n == len(b):
+		r.size = min(2*len(b), maxBlock)
+	case n < len(b)/4:
+		r.size = len(b) / 2
+	}
+	return b[:n:n], err
+}

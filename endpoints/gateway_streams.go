@@ -1,0 +1,262 @@
+package endpoints
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/intercept"
+	"github.com/bondd/bondd/endpoints/proxy"
+	"github.com/bondd/bondd/tunnel"
+)
+
+// interceptor is what is used of an intercept.Interceptor, which says what each method does.
+type interceptor interface {
+	Accept() (conn dial.Conn, client, target netip.AddrPort, err error)
+	Refused(target netip.AddrPort) error
+	Unreachable(target netip.AddrPort) error
+	SetIPv6(on bool) error
+	Restore() error
+	Close() error
+}
+
+// refusal is a target that could not be reached, to be remembered by the kernel.
+type refusal struct {
+	target netip.AddrPort
+	code   uint64
+}
+
+// maxRefusals is how many refusals may wait for the kernel; what comes on top is not remembered.
+const maxRefusals = 64
+
+// gatewayStreams is how connections of the LAN come into streams. The goroutine of serve owns it, except where it says otherwise.
+type gatewayStreams struct {
+	taker interceptor // nil while nothing is intercepted
+	takes sync.WaitGroup
+	ipv6  bool // is taken too
+
+	proxies     sync.WaitGroup
+	stopProxies context.CancelFunc
+
+	mu    sync.Mutex
+	state string // of the interception, for the status; guarded by mu
+}
+
+func (s *gatewayStreams) setState(state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}
+
+func (s *gatewayStreams) status() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// interceptConfig is what the configuration asks of the interception.
+func interceptConfig(cfg *config.Config, tun string) intercept.Config {
+	c := intercept.Config{TUN: tun, Own: true}
+	for _, b := range cfg.Bypass {
+		entry := intercept.Bypass{Prefixes: b.Prefixes}
+		if b.Via == config.ViaDirect {
+			entry.Service = intercept.Direct
+		}
+		for _, p := range b.Ports {
+			entry.Ports = append(entry.Ports, intercept.PortRange(p))
+		}
+		c.Bypass = append(c.Bypass, entry)
+	}
+	return c
+}
+
+// openProxies starts the SOCKS5 and HTTP CONNECT servers of the configuration.
+func (g *gateway) openProxies(ctx context.Context) error {
+	s := &g.streams
+	ctx, s.stopProxies = context.WithCancel(context.WithoutCancel(ctx))
+	s.setState("waiting for the exit")
+	if g.cfg.Stream.InterceptOff {
+		s.setState("off by configuration")
+	}
+	if len(g.cfg.Stream.SOCKS)+len(g.cfg.Stream.HTTP) == 0 {
+		return nil
+	}
+	// A client's datagrams leave by sockets of this machine, into the TUN device like everything else.
+	datagrams, err := dial.New(dial.Options{})
+	if err != nil {
+		return err
+	}
+	server, err := proxy.NewServer(proxy.Config{Dialer: &gatewayDialer{g, datagrams}})
+	if err != nil {
+		return err
+	}
+	open := func(list []netip.AddrPort, p proxy.Protocol) error {
+		for _, at := range list {
+			l, err := g.host.listenTCP(ctx, at)
+			if err != nil {
+				return fmt.Errorf("%v: %w", p, err)
+			}
+			s.proxies.Go(func() { // joined by closeStreams
+				if err := server.Serve(ctx, l, p); err != nil {
+					g.log.Warn("a proxy has ended", "protocol", p, "at", at, "error", err)
+				}
+			})
+			g.log.Info("proxy", "protocol", p, "at", at)
+		}
+		return nil
+	}
+	err = open(g.cfg.Stream.SOCKS, proxy.SOCKS5)
+	if err == nil {
+		err = open(g.cfg.Stream.HTTP, proxy.HTTPConnect)
+	}
+	if err != nil {
+		s.stopProxies()
+		s.proxies.Wait()
+	}
+	return err
+}
+
+// closeStreams resets all connections and ends what brings new ones. Connections come first: once the interception has ended, a
+// reset no longer finds its way to the client.
+func (g *gateway) closeStreams(context.Context) error {
+	s := &g.streams
+	s.stopProxies()
+	g.flows.end()
+	s.proxies.Wait()
+	return g.stopTaking()
+}
+
+// gatewayDialer is what the proxies connect with.
+type gatewayDialer struct {
+	g *gateway
+	*dial.Dialer
+}
+
+func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	return dialStream(ctx, d.g.engine, &d.g.flows, t)
+}
+
+// followExit makes the interception what the exit of a new session can serve.
+func (g *gateway) followExit(capabilities []string) {
+	s := &g.streams
+	switch {
+	case g.cfg.Stream.InterceptOff:
+		return
+	case !slices.Contains(capabilities, capStreams):
+		if s.taker != nil {
+			g.log.Warn("the exit carries no streams (any more); connections go as packets")
+			if err := g.stopTaking(); err != nil {
+				g.log.Warn("the interception is not all undone", "error", err)
+			}
+		}
+		s.setState("the exit carries no streams")
+		return
+	}
+	ipv6 := slices.Contains(capabilities, capIPv6)
+	if s.taker == nil {
+		taker, err := g.host.intercept(interceptConfig(g.cfg, g.dev.Name()))
+		if err != nil {
+			if state := err.Error(); s.status() != state {
+				g.log.Warn("connections are not intercepted and go as packets", "error", err)
+				s.setState(state)
+			}
+			return
+		}
+		s.taker = taker
+		refusals, ended := make(chan refusal, maxRefusals), make(chan struct{})
+		s.takes.Go(func() { // joined by stopTaking
+			defer close(ended)
+			g.take(taker, refusals)
+		})
+		s.takes.Go(func() { g.remember(taker, refusals, ended) }) // joined by stopTaking
+		g.log.Info("connections are carried as streams", "ipv6", ipv6)
+	}
+	s.setState("on")
+	s.ipv6 = ipv6
+	if err := s.taker.SetIPv6(ipv6); err != nil && (ipv6 || !errors.Is(err, errors.ErrUnsupported)) {
+		g.log.Warn("IPv6 connections go as packets", "error", err)
+	}
+}
+
+// stopTaking ends the interception. Connections that were taken go on.
+func (g *gateway) stopTaking() error {
+	s := &g.streams
+	if s.taker == nil {
+		return nil
+	}
+	err := s.taker.Close()
+	s.takes.Wait()
+	s.taker = nil
+	return err
+}
+
+// take gives a stream to every connection that comes, until the interception ends.
+func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
+	for {
+		c, _, target, err := taker.Accept()
+		if err != nil {
+			return // closed; there is no other reason
+		}
+		b, err := appendTarget(nil, dial.TargetOf(target))
+		f := newFlow(g.engine, &g.flows, b)
+		if err != nil || !g.flows.add(f) {
+			abort(c)
+			continue
+		}
+		f.failed = func(code uint64) {
+			if code == tunnel.ResetRefused || code == tunnel.ResetUnreachable {
+				select {
+				case refusals <- refusal{target, code}:
+				default:
+				}
+			}
+		}
+		f.tell() // the opening leaves at once, whether the client says something first or not
+		f.start(c)
+	}
+}
+
+// remember tells the kernel about targets that cannot be reached, until ended is closed.
+func (g *gateway) remember(taker interceptor, refusals <-chan refusal, ended <-chan struct{}) {
+	for {
+		select {
+		case r := <-refusals:
+			tell := taker.Refused
+			if r.code == tunnel.ResetUnreachable {
+				tell = taker.Unreachable
+			}
+			if err := tell(r.target); err != nil {
+				g.log.Debug("a refusal is not remembered", "target", r.target, "error", err)
+			}
+		case <-ended:
+			return
+		}
+	}
+}
+
+// checkTaking puts the interception back if somebody else has removed it.
+func (g *gateway) checkTaking() {
+	s := &g.streams
+	if s.taker == nil || !errors.Is(s.taker.SetIPv6(s.ipv6), intercept.ErrRemoved) {
+		return
+	}
+	g.log.Warn("the interception was removed by somebody else; putting it back")
+	err := s.taker.Restore()
+	if err == nil {
+		err = s.taker.SetIPv6(s.ipv6)
+	}
+	if err != nil {
+		g.log.Warn("connections are not intercepted and go as packets", "error", err)
+	}
+}
+
+// streamOpened: an exit opens no streams.
+func (g *gateway) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
+	e.s.StreamReset(now, id, tunnel.ResetForbidden)
+}

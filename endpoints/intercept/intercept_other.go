@@ -1,0 +1,43 @@
+//go:build !linux
+
+package intercept
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+)
+
+// Interceptor cannot be opened on this system.
+type Interceptor struct{}
+
+func unsupported() error {
+	return fmt.Errorf("%w: transparent interception is on Linux only, not on %s", ErrUnsupported, runtime.GOOS)
+}
+
+// Open always fails with ErrUnsupported.
+func Open(Config) (*Interceptor, error) { return nil, unsupported() }
+
+// Sweep has nothing to remove.
+func Sweep(Config) error { return nil }
+
+// Restore always fails with ErrUnsupported.
+func (*Interceptor) Restore() error { return unsupported() }
+
+// Accept always fails with ErrUnsupported.
+func (*Interceptor) Accept() (conn *net.TCPConn, client, target netip.AddrPort, err error) {
+	return nil, netip.AddrPort{}, netip.AddrPort{}, unsupported()
+}
+
+// Refused always fails with ErrUnsupported.
+func (*Interceptor) Refused(netip.AddrPort) error { return unsupported() }
+
+// Unreachable always fails with ErrUnsupported.
+func (*Interceptor) Unreachable(netip.AddrPort) error { return unsupported() }
+
+// SetIPv6 always fails with ErrUnsupported.
+func (*Interceptor) SetIPv6(bool) error { return unsupported() }
+
+// Close does nothing.
+func (*Interceptor) Close() error { return nil }

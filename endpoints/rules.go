@@ -1,0 +1,33 @@
+package endpoints
+
+import (
+	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/intercept"
+	"github.com/bondd/bondd/endpoints/nft"
+)
+
+// Rules are the nftables rules that a node with this configuration puts in place, as `nft -f` reads them; what else it changes for
+// them stands there as comments. A gateway intercepts when its exit carries streams, and IPv6 when its exit has that, which these rules are
+// without.
+func Rules(cfg *config.Config) string {
+	if cfg.Role == config.RoleExit {
+		return nft.Text(exitFirewall(cfg))
+	}
+	text := nft.Text(gatewayFirewall(cfg))
+	if !cfg.Stream.InterceptOff {
+		text += "\n" + intercept.Text(interceptConfig(cfg, cfg.TUN.Name))
+	}
+	return text
+}
+
+func gatewayFirewall(cfg *config.Config) nft.Config {
+	return nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+}
+
+func exitFirewall(cfg *config.Config) nft.Config {
+	c := nft.Config{Role: nft.Exit, TUN: cfg.TUN.Name}
+	for _, p := range cfg.Inner.Exit() {
+		c.Inner = append(c.Inner, p.Masked())
+	}
+	return c
+}
