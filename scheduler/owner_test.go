@@ -37,7 +37,6 @@ type letter struct {
 	grants []Grant
 	how    []how // of each grant
 	skips  []Skip
-	facts  []uint64
 }
 
 // how a packet came to be sent.

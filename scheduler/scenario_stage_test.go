@@ -34,7 +34,6 @@ type player struct {
 // peer is the far end of one path.
 type peer struct {
 	got     rangeSet
-	largest uint64
 	never   map[uint64]bool // will not arrive
 	owd     time.Duration
 	answers bool // acknowledges by itself, one round trip after the sending

@@ -69,7 +69,6 @@ type world struct {
 	stages []stage   // by handle
 	keys   []FlowKey // by handle
 	got    map[Handle]bool
-	unsent map[Handle]bool // granted, not yet on the wire: a repair's handle must still be alive
 	hash   interface {
 		Write([]byte) (int, error)
 		Sum64() uint64
