@@ -132,14 +132,20 @@ func (e *engine) serveFlow(now time.Duration, f *flow) {
 		return // the session is gone for good; a new one, or the grace period, ends the flow
 	}
 	f.mu.Lock()
-	local := f.local
+	local, answer := f.local, f.answer
+	f.answer = nil
 	f.mu.Unlock()
-	if local {
+	switch {
+	case local:
 		e.part(now, f)
 		return
+	case answer != nil:
+		e.dialled(now, f, answer)
 	}
-	e.feed(now, f)
-	e.pump(now, f)
+	if f.state == flowOpen {
+		e.feed(now, f)
+		e.pump(now, f)
+	}
 }
 
 // feed gives the session what the connection has brought, if the session has room. It tells whether anything happened.

@@ -98,13 +98,7 @@ func (a *association) streamOpened(e *engine, now time.Duration, id tunnel.Strea
 	f := newFlow(e, flows, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
-	dialled := func() {
-		c, err := d.DialTarget(ctx, t)
-		if !e.in.post(func(now time.Duration) { e.dialled(now, f, c, err) }) { // the engine has ended, and the flow with it
-			f.noDial(c)
-		}
-	}
-	if !flows.add(f) || !flows.run(dialled) {
+	if !flows.add(f) || !flows.run(func() { f.answered(d.DialTarget(ctx, t)) }) {
 		cancel()
 		flows.remove(f)
 		e.s.StreamReset(now, id, tunnel.ResetSession)
@@ -113,34 +107,50 @@ func (a *association) streamOpened(e *engine, now time.Duration, id tunnel.Strea
 	e.join(f, id)
 }
 
-// dialled gives a flow the connection to its target, or tells the peer that there is none. It runs on the engine's goroutine.
-func (e *engine) dialled(now time.Duration, f *flow, c dial.Conn, err error) {
-	switch {
-	case f.state != flowOpen: // the peer has given up
-		f.noDial(c)
-	case err != nil:
-		code := resetCodes[dial.CodeOf(err)]
-		e.s.StreamReset(now, f.id, code)
-		e.lose(f, code)
-		f.noDial(nil)
-	default:
-		f.connect()
-		f.set.opened.Add(1)
-		e.s.StreamAccept(now, f.id)
-		f.start(c)
-		e.serveFlow(now, f)
+// dialAnswer is what a dial came to.
+type dialAnswer struct {
+	conn dial.Conn // nil after an error
+	err  error
+}
+
+// answered gives the engine what the dial of a flow came to.
+func (f *flow) answered(c dial.Conn, err error) {
+	f.mu.Lock()
+	over := f.over
+	if over {
+		f.undial(c)
+	} else {
+		f.answer = &dialAnswer{c, err}
+	}
+	f.mu.Unlock()
+	f.cancel()
+	if !over {
+		f.tell()
 	}
 }
 
-// noDial ends a flow that never had a connection. c, if there is one, came too late.
-func (f *flow) noDial(c net.Conn) {
+// undial ends a flow that never had a connection. c, if there is one, came too late. Called with mu held.
+func (f *flow) undial(c net.Conn) {
 	if c != nil {
 		abort(c)
 	}
-	f.kill(tunnel.ResetSession, false)
-	f.mu.Lock()
 	f.dropChain()
-	f.mu.Unlock()
-	f.cancel()
 	f.set.remove(f)
+}
+
+// dialled starts a flow whose target was reached, and tells the peer, or that it was not.
+func (e *engine) dialled(now time.Duration, f *flow, a *dialAnswer) {
+	if a.err != nil {
+		code := resetCodes[dial.CodeOf(a.err)]
+		e.s.StreamReset(now, f.id, code)
+		e.lose(f, code)
+		f.mu.Lock()
+		f.undial(nil)
+		f.mu.Unlock()
+		return
+	}
+	f.connect()
+	f.set.opened.Add(1)
+	e.s.StreamAccept(now, f.id)
+	f.start(a.conn)
 }

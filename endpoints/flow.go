@@ -61,18 +61,19 @@ type flow struct {
 	room sync.Cond // signalled when block is nil again, and at the end
 	more sync.Cond // signalled when one of connected, chain, eof has changed, and at the end
 
-	conn      dial.Conn  // nil before the target is reached, and for a streamConn
-	connected bool       // the far end has reached the target
-	block     []byte     // from the connection, for the session; nil: room for one
-	ended     bool       // the connection has ended behind block
-	chain     []*buf.Buf // from the session, for the connection
-	waiting   int        // bytes of chain, and of what is being written
-	full      bool       // the engine waits for less to be waiting
-	eof       bool       // the stream has ended behind chain
-	over      bool       // nothing is carried any more
-	local     bool       // because of this end: the engine has yet to tell the peer
-	drain     bool       // but what is in chain may still be written
-	code      uint64     // why
+	answer    *dialAnswer // of the dial, until the engine has seen it
+	conn      dial.Conn   // nil before the target is reached, and for a streamConn
+	connected bool        // the far end has reached the target
+	block     []byte      // from the connection, for the session; nil: room for one
+	ended     bool        // the connection has ended behind block
+	chain     []*buf.Buf  // from the session, for the connection
+	waiting   int         // bytes of chain, and of what is being written
+	full      bool        // the engine waits for less to be waiting
+	eof       bool        // the stream has ended behind chain
+	over      bool        // nothing is carried any more
+	local     bool        // because of this end: the engine has yet to tell the peer
+	drain     bool        // but what is in chain may still be written
+	code      uint64      // why
 }
 
 func newFlow(e *engine, set *flowSet, target []byte) *flow {
@@ -165,6 +166,10 @@ func (f *flow) stop(code uint64, drain bool) {
 	f.more.Broadcast()
 	if f.cancel != nil {
 		f.cancel()
+	}
+	if f.answer != nil {
+		f.undial(f.answer.conn)
+		f.answer = nil
 	}
 	if f.conn != nil {
 		f.conn.SetReadDeadline(longAgo)

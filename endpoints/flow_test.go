@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func TestBlockReaders(t *testing.T) {
 			var r blockReader = &plainReader{conn: b}
 			if !plain {
 				r = newBlockReader(b)
-				if _, ok := r.(*rawReader); !ok {
+				if _, slow := r.(*plainReader); slow && runtime.GOOS == "linux" {
 					t.Fatalf("a socket is read by %T", r)
 				}
 			}
@@ -75,14 +76,14 @@ func TestBlockReaders(t *testing.T) {
 				t.Errorf("%d of %d bytes, %v", len(got), len(data), err)
 			}
 
-			a, b = tcpPair(t)
-			r = newBlockReader(b)
-			b.SetReadDeadline(longAgo)
+			c, d := tcpPair(t)
+			r = newBlockReader(d)
+			d.SetReadDeadline(longAgo)
 			if _, err := r.read(); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("behind the deadline: %v", err)
 			}
-			b.SetReadDeadline(time.Time{})
-			abort(a)
+			d.SetReadDeadline(time.Time{})
+			abort(c)
 			if _, err := r.read(); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("after a reset: %v", err)
 			}

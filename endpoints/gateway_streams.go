@@ -179,7 +179,7 @@ func (g *gateway) followExit(capabilities []string) {
 	}
 	s.setState("on")
 	s.ipv6 = ipv6
-	if err := s.taker.SetIPv6(ipv6); err != nil && (ipv6 || !errors.Is(err, errors.ErrUnsupported)) {
+	if err := s.taker.SetIPv6(ipv6); err != nil && !errors.Is(err, errors.ErrUnsupported) { // that is a machine without IPv6
 		g.log.Warn("IPv6 connections go as packets", "error", err)
 	}
 }
