@@ -15,7 +15,7 @@ import (
 // stands in the path without them, escapes as written.
 func lineIndex(text string) map[string]int {
 	s := &lineScanner{text: text, line: 1, lines: map[string]int{}, counts: map[string]int{}}
-	at := "" // path of the table whose fields follow
+	at := root // path of the table whose fields follow
 	for {
 		s.space(true)
 		switch {
@@ -36,6 +36,9 @@ func lineIndex(text string) map[string]int {
 		}
 	}
 }
+
+// root is the path of the whole text. It is not "", which is a key that TOML allows.
+const root = "\x00"
 
 type lineScanner struct {
 	text   string
@@ -104,7 +107,7 @@ func (s *lineScanner) note(path string, line int) {
 // opens. Names before the last that are arrays of tables stand for their
 // newest table.
 func (s *lineScanner) header(list bool) string {
-	line, names, path := s.line, s.key(), ""
+	line, names, path := s.line, s.key(), root
 	for i, name := range names {
 		path = join(path, name)
 		s.note(path, line)
@@ -244,7 +247,7 @@ func isBare(c byte) bool {
 }
 
 func join(path, name string) string {
-	if path == "" {
+	if path == root {
 		return name
 	}
 	return path + "." + name

@@ -70,6 +70,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add("a=[[[[{b=1}]]]]")
+	f.Add("a=1\n[\"\"]\nb=2") // an empty name is a name
 	f.Add("role='''x'''''\nx=\"\"\"\\\n\"\"\"")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("f", []byte(text))
