@@ -59,7 +59,7 @@ func (g *gateway) run(ctx context.Context) error {
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
 		{"engine", g.startEngine, g.stopEngine},
-		{"streams", g.openProxies, g.closeStreams},
+		{"streams", g.openStreams, g.closeStreams},
 		g.openControl(g.report),
 	}, g.serve)
 }

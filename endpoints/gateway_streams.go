@@ -76,13 +76,17 @@ func interceptConfig(cfg *config.Config, tun string) intercept.Config {
 	return c
 }
 
-// openProxies starts the SOCKS5 and HTTP CONNECT servers of the configuration.
-func (g *gateway) openProxies(ctx context.Context) error {
+// openStreams starts the SOCKS5 and HTTP CONNECT servers of the configuration. The interception waits for the exit; that of a crashed
+// predecessor would send connections to where nobody listens.
+func (g *gateway) openStreams(ctx context.Context) error {
 	s := &g.streams
 	ctx, s.stopProxies = context.WithCancel(context.WithoutCancel(ctx))
 	s.setState("waiting for the exit")
 	if g.cfg.Stream.InterceptOff {
 		s.setState("off by configuration")
+	}
+	if err := g.host.unintercept(interceptConfig(g.cfg, g.dev.Name())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		g.log.Warn("an interception of before may be left", "error", err)
 	}
 	if len(g.cfg.Stream.SOCKS)+len(g.cfg.Stream.HTTP) == 0 {
 		return nil

@@ -162,6 +162,7 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			m.taker = &interceptTest{cfg: c, conns: make(chan interceptedTest), done: make(chan struct{})}
 			return m.taker, nil
 		},
+		unintercept: func(intercept.Config) error { return nil },
 		newDialer: func(o dial.Options) (targetDialer, error) {
 			m.dialer.opts = o
 			return m.dialer, nil

@@ -29,6 +29,7 @@ type host struct {
 	setFirewall func(c nft.Config) error
 	delFirewall func(c nft.Config) error
 	intercept   func(c intercept.Config) (interceptor, error)
+	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
 }
@@ -58,6 +59,7 @@ func machine() *host {
 		setFirewall: nft.Apply,
 		delFirewall: nft.Remove,
 		intercept:   openIntercept,
+		unintercept: intercept.Sweep,
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
 		newSession:  newSession,
 	}

@@ -67,6 +67,7 @@ func newLoopback(b *testing.B, serve func(net.Conn)) *loopback {
 		setFirewall: func(nft.Config) error { return nil },
 		delFirewall: func(nft.Config) error { return nil },
 		newSession:  newSession,
+		unintercept: func(intercept.Config) error { return nil },
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
 	}
 	g := *h
