@@ -201,8 +201,6 @@ func TestAddressChangeIsFollowedOnceProven(t *testing.T) {
 	moved := netip.MustParseAddrPort("203.0.113.9:4242")
 	s := p.ends[1].s
 	// What the exit receives now comes from a new address, as after a NAT rebinding.
-	old := p.filter
-	_ = old
 	b := buf.Get()
 	p.ends[0].s.PushPackets(p.now, []*buf.Buf{packet(17, 7, 1, 100)})
 	var out [1]Out
