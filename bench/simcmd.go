@@ -19,7 +19,8 @@ const simUsage = `usage: bondd bench sim [flags]
 
 Measures the sets of "bondd bench lab" in virtual time: the real sessions over the
 same model of a line, and a model of TCP (CUBIC as in Linux) in place of the
-kernel's. Needs no rights, takes a second or two per set and direction, and gives the
+kernel's; with --service stream, applications that write and read as fast as the
+bond lets them. Needs no rights, takes a second or two per set and direction, and gives the
 same figures for the same seed. What it leaves out is everything that costs
 processor time; where lab and sim disagree, the lab is right.
 
@@ -56,7 +57,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		f         = flag.NewFlagSet("bondd bench sim", flag.ContinueOnError)
 		list      = f.Bool("list", false, "list the sets and end")
 		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"")
-		service   = f.String("service", "packet", "service that carries the traffic: packet")
+		service   = f.String("service", "packet", "service that carries the traffic: packet or stream")
 		traffic   = f.String("traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
 		direction = f.String("direction", "both", "down (server to LAN), up, or both")
 		flows     = f.Int("flows", 1, "parallel flows")
@@ -91,11 +92,14 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("%v", err)
 	}
 	p := simPlan{service: *service, traffic: *traffic, flows: *flows, duration: *duration, settle: *settle, seed: *seed, progress: stderr}
-	if p.service != "packet" {
-		return wrong("there is no service %q; there is packet", *service)
+	if p.service != "packet" && p.service != "stream" {
+		return wrong("there is no service %q; there is packet and stream", *service)
 	}
 	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
 		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
+	}
+	if p.service == "stream" && p.traffic == "udp" {
+		return wrong("streams carry no datagrams; traffic udp goes with --service packet")
 	}
 	switch *direction {
 	case "down", "up":
@@ -196,7 +200,10 @@ func (p *simPlan) measure(ctx context.Context, set Set, direction string) Result
 // transfer is the flows of one measurement.
 func (p *simPlan) transfer(set Set, direction string, start time.Duration) []sim.Flow {
 	f := sim.Flow{Down: direction == "down", Start: start, TCP: sim.TCPConfig{BBR: p.traffic == "bbr"}}
-	if p.traffic == "udp" {
+	switch {
+	case p.service == "stream":
+		f.Kind = sim.Stream
+	case p.traffic == "udp":
 		f.Kind = sim.UDP
 		for _, u := range set.Uplinks {
 			f.Rate += simOffered * u.Link.Rate / float64(p.flows)

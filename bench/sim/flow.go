@@ -17,22 +17,29 @@ const (
 	UDP
 	// Ping is small and sparse: the client asks, the server answers.
 	Ping
+	// Stream is one reliable byte stream of the bond, opened at the gateway, that
+	// carries data one way: up, or down as the answer to a small request.
+	Stream
 )
 
 // Flow is one flow of a scenario.
 type Flow struct {
 	Kind  Kind
-	Down  bool // data flows from server to client (TCP, UDP)
+	Down  bool // data flows from server to client (TCP, UDP, Stream)
 	TCP   TCPConfig
 	Start time.Duration
 	Stop  time.Duration // 0: runs to the end
-	Bytes uint64        // of TCP payload; 0: no end
+	Bytes uint64        // of payload of TCP or a stream; 0: no end
 	Rate  float64       // UDP: bit/s of IP bytes
 	Size  int           // UDP and Ping: IP bytes; 0: udpSize or pingSize
 	Every time.Duration // Ping: 0 is pingEvery
 	// Beside names an uplink: the flow runs over its line outside the bond, a
 	// neighbour that shares the bottleneck (TCP only).
 	Beside string
+	// Streams: ReadRate bounds how fast the receiver reads, bit/s, 0 for as it
+	// comes; Abort makes of Stop a reset by the client.
+	ReadRate float64
+	Abort    bool
 }
 
 const (
@@ -51,13 +58,17 @@ type FlowResult struct {
 	Series []int64
 	// Done is when the last of Flow.Bytes arrived; 0: not yet.
 	Done time.Duration
-	// Received is payload bytes in order (TCP), or packets (others).
+	// Received is payload bytes in order (TCP, Stream), or packets (others).
 	Received uint64
+	// Whole and Reset say how a stream has ended: both directions at their end,
+	// or broken off.
+	Whole, Reset bool
 
-	run   *world
-	total uint64
-	conns [2]*conn
-	udp   *udpFlow
+	run    *world
+	total  uint64
+	conns  [2]*conn
+	udp    *udpFlow
+	stream *streamFlow
 }
 
 // addFlow makes a flow's two ends and schedules its start.
@@ -131,7 +142,7 @@ func (r *FlowResult) got(now time.Duration, n int) {
 	}
 	r.Series[i] += int64(n)
 	r.total += uint64(n)
-	if r.Kind == TCP {
+	if r.Kind == TCP || r.Kind == Stream {
 		r.Received = r.total
 	} else {
 		r.Received++

@@ -71,6 +71,9 @@ type node struct {
 	pulled  uint64 // inner packets out
 	flight  []int  // bytes in flight by path, at the last audit
 	over    []int  // bytes sent beyond the window since it was reached
+
+	streams  streamSession // nil while there are no streams in the scenario
+	byStream map[tunnel.StreamID]*streamFlow
 }
 
 // Run is a scenario under way.
@@ -86,6 +89,7 @@ type Run struct {
 	audited time.Duration
 	// neighbours: there are flows beside the bond.
 	neighbours bool
+	streams    []*streamFlow
 
 	// Flows are the results, in the order of Scenario.Flows.
 	Flows []*FlowResult
@@ -119,6 +123,13 @@ func New(sc Scenario) (*Run, error) {
 				return nil, fmt.Errorf("sim: a flow runs beside the bond on %q: it must be TCP, on an uplink there is", f.Beside)
 			}
 			r.neighbours = true
+		}
+		if f.Kind == Stream {
+			if err := r.carryStreams(); err != nil {
+				return nil, err
+			}
+			r.Flows = append(r.Flows, r.addStream(f))
+			continue
 		}
 		r.Flows = append(r.Flows, r.w.addFlow(f))
 	}
@@ -320,7 +331,11 @@ func (r *Run) pump(now time.Duration, n *node) {
 		n.sess.Advance(now)
 		r.drain(now, n)
 	}
+	r.serveStreams(now, n)
 	r.drain(now, n)
+	for r.serveStreams(now, n) { // reading makes windows to be told, sending makes room to be filled
+		r.drain(now, n)
+	}
 	for e, ok := n.sess.Event(); ok; e, ok = n.sess.Event() {
 		r.News = append(r.News, News{now, n == r.exit, e})
 	}
