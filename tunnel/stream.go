@@ -182,8 +182,16 @@ func (s *Session) dropStream(st *stream) {
 	delete(s.streamByID, st.id)
 	delete(s.streamByKey, s.streamKey(st.id))
 	s.streamCount--
-	s.endedStreams[st.id] = struct{}{}
-	s.endedOrder.push(st.id)
+	s.noteEnd(st.id)
+}
+
+// noteEnd remembers that a stream is over.
+func (s *Session) noteEnd(id StreamID) {
+	if _, known := s.endedStreams[id]; known {
+		return
+	}
+	s.endedStreams[id] = struct{}{}
+	s.endedOrder.push(id)
 	if s.endedOrder.len() > rememberedEnds {
 		delete(s.endedStreams, s.endedOrder.pop())
 	}
@@ -307,6 +315,9 @@ func (s *Session) streamFrame(now time.Duration, kind wire.Kind, body []byte, b 
 func (s *Session) streamValue(now time.Duration, kind wire.Kind, v wire.StreamValue) {
 	st := s.streamByID[StreamID(v.ID)]
 	if st == nil {
+		if id := StreamID(v.ID); kind == wire.KindReset && s.fromPeer(id) {
+			s.noteEnd(id) // it has overtaken its stream, which must not begin any more
+		}
 		return
 	}
 	switch kind {

@@ -291,6 +291,42 @@ func TestStreamReset(t *testing.T) {
 	}
 }
 
+// A reset may be quicker than the opening and the data of its stream, which then must not begin it again.
+func TestResetOvertakesItsStream(t *testing.T) {
+	p := newPair(t, 1, linkV)
+	p.run(300*ms, nil)
+	a, b := p.ends[0].s, p.ends[1].s
+	var outs [32]Out
+	pull := func() (as []Arrival) {
+		for _, o := range outs[:a.PullDatagrams(p.now, outs[:])] {
+			as = append(as, Arrival{Buf: o.Buf, From: Endpoint{Remote: address(0, 0)}, At: p.now})
+		}
+		return as
+	}
+	id, err := a.OpenStream(p.now, []byte("target"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.StreamWrite(p.now, id, make([]byte, 5000)); err != nil {
+		t.Fatal(err)
+	}
+	slow := pull()
+	a.StreamReset(p.now, id, ResetClosed)
+	quick := pull()
+	if len(slow) < 2 || len(quick) == 0 {
+		t.Fatalf("%d datagrams, and %d after the reset", len(slow), len(quick))
+	}
+	b.PushDatagrams(p.now, quick)
+	b.PushDatagrams(p.now, slow)
+	if ev, ok := b.StreamEvent(); ok || b.Streams() != 0 || b.streamHeld != 0 {
+		t.Errorf("the peer has %d streams, holds %d bytes, and tells %v %+v", b.Streams(), b.streamHeld, ok, ev)
+	}
+	p.run(p.now+time.Second, nil)
+	if a.Streams() != 0 {
+		t.Error("the opener still has its stream")
+	}
+}
+
 func TestShortStreamIsAsFastAsTheBestPathAlone(t *testing.T) {
 	took := func(size uint64, links ...link.Config) time.Duration {
 		p := newPair(t, 1, links...)
