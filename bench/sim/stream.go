@@ -51,7 +51,7 @@ type streamEnd struct {
 	got   uint64 // bytes read
 	eof   bool   // the other end's end was read
 	reset bool
-	room  uint64 // bytes that a reader of limited rate may still read
+	room  int    // bytes that a reader of limited rate may still read
 }
 
 // streamPeriod is the length of the pattern that streams carry, bytes: a prime, so that no displacement by a datagram or a block goes
@@ -189,7 +189,7 @@ func (f *streamFlow) read(now time.Duration, side int) {
 	for e.open && !e.eof {
 		out := f.run.pkts[:]
 		if slow {
-			if e.room == 0 {
+			if e.room <= 0 {
 				return
 			}
 			out = out[:1]
@@ -200,7 +200,7 @@ func (f *streamFlow) read(now time.Duration, side int) {
 				f.run.w.fail(fmt.Errorf("%w at %v: stream %d carries other bytes than were written at %d", ErrInvariant, now, f.number, e.got))
 			}
 			e.got += uint64(b.Len())
-			e.room -= min(e.room, uint64(b.Len()))
+			e.room -= b.Len()
 			if receiver {
 				f.res.got(now, b.Len())
 			}
@@ -225,7 +225,7 @@ func (f *streamFlow) slowRead(now time.Duration) {
 		side = 0
 	}
 	e := &f.ends[side]
-	e.room = uint64(f.res.ReadRate / 8 * readEvery.Seconds())
+	e.room = min(e.room, 0) + int(f.res.ReadRate/8*readEvery.Seconds())
 	f.read(now, side)
 	f.run.nodes()[side].due = true
 	if !e.eof && !e.reset {

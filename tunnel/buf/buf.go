@@ -1,6 +1,9 @@
 package buf
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// Size is the length in bytes of the memory of one Buf. It holds an
@@ -46,7 +49,23 @@ func Get() *Buf {
 	}
 	b.pooled = false
 	b.Reset()
+	if watched.Load() {
+		inUse.Add(1)
+	}
 	return b
+}
+
+var (
+	watched atomic.Bool
+	inUse   atomic.Int64
+)
+
+// Watch counts the buffers that are taken and given back from now on, for tests, and returns a function that tells how many more were taken
+// than given back. Those that were left to the garbage collector count as taken.
+func Watch() (taken func() int) {
+	watched.Store(true)
+	start := inUse.Load()
+	return func() int { return int(inUse.Load() - start) }
 }
 
 // Release gives b back to the pool; the caller must not touch it again. It
@@ -56,6 +75,9 @@ func (b *Buf) Release() {
 		panic("buf: internal error: buffer released twice")
 	}
 	b.pooled = true
+	if watched.Load() {
+		inUse.Add(-1)
+	}
 	if raceEnabled {
 		b.data = poison
 	}
