@@ -11,10 +11,9 @@ const (
 	// streamGrace is how long streams wait for a session that has no path, and new connections for a session: an uplink
 	// that is changed over, a modem that starts again. An exit keeps a silent session as long (lingerTime).
 	streamGrace = 60 * time.Second
-	// partingTime is how long the end of a broken connection is kept from the peer after the last data were sent: a reset
-	// overtakes what is under way, and a server that answers and resets at once would have said nothing. It is
-	// a satellite's round trip and some repetition.
-	partingTime = time.Second
+	// partingTime is how long the end of a broken connection is kept from the peer at most while what it had brought is under way. Only a peer
+	// that does not read, or paths that are out, take so long.
+	partingTime = 10 * time.Second
 	// maxPendingFlows bounds the flows that wait for a session.
 	maxPendingFlows = 1024
 	// streamRounds bounds how often a turn goes back from sending to the streams that have room again.
@@ -25,7 +24,7 @@ const (
 type flowTable struct {
 	streams map[tunnel.StreamID]*flow
 	pending flowQueue     // that wait for a session
-	parting flowQueue     // whose connection broke, until the peer is told
+	parting flowQueue     // whose connection broke, while what it had brought is under way
 	graceAt time.Duration // until when the session is waited for; 0: it is well
 }
 
@@ -168,9 +167,7 @@ func (e *engine) feed(now time.Duration, f *flow) (did bool) {
 }
 
 func (e *engine) write(now time.Duration, f *flow, block []byte) {
-	if e.s.StreamWrite(now, f.id, block) == nil { // else the stream is ending, and the event that says so is under way
-		f.fedAt = now
-	}
+	_ = e.s.StreamWrite(now, f.id, block) // if it fails the stream is ending, and the event that says so is under way
 }
 
 // pump gives the connection what the session has for it, as far as it takes it. It tells whether anything happened.
@@ -255,14 +252,14 @@ func (e *engine) lose(f *flow, code uint64) {
 	f.kill(code, true)
 }
 
-// part ends the stream of a flow whose connection broke: at once if nothing of it can be under way, else in a while.
+// part ends the stream of a flow whose connection broke, as soon as what it had brought has arrived.
 func (e *engine) part(now time.Duration, f *flow) {
 	if block, _ := f.peek(); block != nil {
 		e.write(now, f, block)
 		f.took()
 	}
-	if now-f.fedAt >= partingTime {
-		e.leave(now, f)
+	if e.s.StreamAbort(now, f.id, f.code) {
+		e.forget(f)
 		return
 	}
 	e.table.parting = append(e.table.parting, timedFlow{f, now + partingTime})

@@ -36,6 +36,7 @@ type scripted struct {
 	room         int // of every stream
 	readable     int // bytes that StreamRead gives
 	readEnd      bool
+	flying       bool // what was written has not arrived
 	streamEvents []tunnel.StreamEvent
 }
 
@@ -99,6 +100,10 @@ func (s *scripted) StreamWrite(_ time.Duration, id tunnel.StreamID, data []byte)
 func (s *scripted) StreamEnd(_ time.Duration, id tunnel.StreamID) { s.streamCall("end", id) }
 func (s *scripted) StreamReset(_ time.Duration, id tunnel.StreamID, code uint64) {
 	s.streamCall("reset "+strconv.Itoa(int(code))+" of", id)
+}
+func (s *scripted) StreamAbort(_ time.Duration, id tunnel.StreamID, code uint64) bool {
+	s.streamCall("abort "+strconv.Itoa(int(code))+" of", id)
+	return !s.flying
 }
 func (s *scripted) StreamRead(_ time.Duration, _ tunnel.StreamID, out []*buf.Buf) (int, bool) {
 	n := 0

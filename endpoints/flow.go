@@ -52,7 +52,6 @@ type flow struct {
 	state   flowState
 	id      tunnel.StreamID
 	endSaid bool
-	fedAt   time.Duration // of the last StreamWrite; before it, long ago
 
 	news  atomic.Bool  // it is in the inbox
 	loops atomic.Int32 // goroutines of the connection that have not ended
@@ -77,7 +76,7 @@ type flow struct {
 }
 
 func newFlow(e *engine, set *flowSet, target []byte) *flow {
-	f := &flow{engine: e, set: set, target: target, fedAt: -partingTime}
+	f := &flow{engine: e, set: set, target: target}
 	f.room.L, f.more.L = &f.mu, &f.mu
 	return f
 }

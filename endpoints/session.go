@@ -31,6 +31,7 @@ type session interface {
 	StreamEnd(now time.Duration, id tunnel.StreamID)
 	StreamRead(now time.Duration, id tunnel.StreamID, out []*buf.Buf) (n int, eof bool)
 	StreamReset(now time.Duration, id tunnel.StreamID, code uint64)
+	StreamAbort(now time.Duration, id tunnel.StreamID, code uint64) (done bool)
 	StreamEvent() (tunnel.StreamEvent, bool)
 
 	Event() (tunnel.Event, bool)

@@ -226,7 +226,7 @@ func (s *Session) after(now time.Duration) {
 		s.drop(h)
 	}
 	for _, a := range s.bond.Arrived() {
-		s.pieceArrived(a)
+		s.pieceArrived(now, a)
 	}
 	lost, acked := s.bond.Control()
 	for _, c := range lost {

@@ -21,7 +21,7 @@ const (
 	StreamReadable                             // StreamRead would return something, or the end
 	StreamWritable                             // StreamRoom has become positive again
 	StreamReset                                // by the peer, with Code; the stream is gone
-	StreamDone                                 // both directions ended and everything arrived; the stream is gone
+	StreamDone                                 // both directions ended and everything arrived, or an abort was done; the stream is gone
 )
 
 // StreamEvent is news of a stream.
@@ -78,7 +78,8 @@ type stream struct {
 	recv recvHalf
 
 	resetSent  bool
-	resetCode  uint64
+	resetCode  uint64 // also of a reset that waits
+	aborting   bool   // to be reset when all that was written has arrived
 	wroteFull  bool // its writer has been refused room and waits for StreamWritable
 	announced  bool // StreamReadable was told and not yet followed by a read
 	factsDirty uint8
@@ -152,6 +153,22 @@ func (s *Session) StreamReset(now time.Duration, id StreamID, code uint64) {
 	st.send = sendHalf{}
 	st.factsDirty = 0
 	s.dirty(st, streamResetFact)
+}
+
+// StreamAbort ends a stream like StreamReset, but not before everything that was written has arrived: a reset overtakes what is under way, and a
+// server that answers and resets at once would have said nothing. It reports whether that is so already; if not, StreamDone follows. A peer that
+// does not read can make that take for ever.
+func (s *Session) StreamAbort(now time.Duration, id StreamID, code uint64) (done bool) {
+	st := s.streamByID[id]
+	if st == nil || st.resetSent {
+		return true
+	}
+	if st.send.acked < st.send.written {
+		st.aborting, st.resetCode = true, code
+		return false
+	}
+	s.StreamReset(now, id, code)
+	return true
 }
 
 // StreamEvent returns the next piece of news.

@@ -42,7 +42,7 @@ func (h *sendHalf) over() bool { return h.ended && h.acked == h.end() }
 // StreamWritable.
 func (s *Session) StreamRoom(id StreamID) int {
 	st := s.streamByID[id]
-	if st == nil || st.resetSent || st.send.ended {
+	if st == nil || st.resetSent || st.aborting || st.send.ended {
 		return 0
 	}
 	h := &st.send
@@ -64,7 +64,7 @@ func (s *Session) StreamRoom(id StreamID) int {
 // StreamWrite takes data, which from now on belong to the session. More than StreamRoom is taken too.
 func (s *Session) StreamWrite(now time.Duration, id StreamID, data []byte) error {
 	st := s.streamByID[id]
-	if st == nil || st.resetSent || st.send.ended {
+	if st == nil || st.resetSent || st.aborting || st.send.ended {
 		return errNoStream
 	}
 	if len(data) == 0 {
@@ -132,7 +132,7 @@ func (s *Session) appendPiece(dg []byte, g *scheduler.Grant, last bool) []byte {
 }
 
 // pieceArrived frees what the peer has.
-func (s *Session) pieceArrived(a scheduler.StreamPiece) {
+func (s *Session) pieceArrived(now time.Duration, a scheduler.StreamPiece) {
 	st := s.streamByKey[a.Key]
 	if st == nil {
 		return
@@ -145,6 +145,11 @@ func (s *Session) pieceArrived(a scheduler.StreamPiece) {
 			break
 		}
 		h.blocks.pop()
+	}
+	if st.aborting && h.acked >= h.written {
+		s.StreamReset(now, st.id, st.resetCode)
+		s.tell(StreamEvent{Kind: StreamDone, ID: st.id})
+		return
 	}
 	s.settleStream(st)
 }

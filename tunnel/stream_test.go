@@ -291,6 +291,30 @@ func TestStreamReset(t *testing.T) {
 	}
 }
 
+// An aborted stream is reset when all that was written has arrived, however slow and lossy the way.
+func TestStreamAbortComesBehindTheData(t *testing.T) {
+	p := newPair(t, 1, linkG, linkT)
+	s := newStreams(p)
+	p.run(3*time.Second, nil)
+	tr := s.open(0, false)
+	s.step()
+	sent := tr.sent
+	tr.ended = true // it writes no more
+	if p.ends[0].s.StreamAbort(p.now, tr.id, ResetAborted) {
+		t.Fatal("all has arrived before anything left")
+	}
+	if p.ends[0].s.StreamWrite(p.now, tr.id, []byte("more")) == nil || p.ends[0].s.StreamRoom(tr.id) != 0 {
+		t.Error("an aborted stream takes data")
+	}
+	p.run(p.now+10*time.Second, s.step)
+	if !tr.reset || tr.got != sent {
+		t.Errorf("reset %v, %d of %d bytes arrived", tr.reset, tr.got, sent)
+	}
+	if !p.ends[0].s.StreamAbort(p.now, tr.id, ResetAborted) || p.ends[0].s.Streams()+p.ends[1].s.Streams() != 0 {
+		t.Error("the stream is still there")
+	}
+}
+
 // A reset may be quicker than the opening and the data of its stream, which then must not begin it again.
 func TestResetOvertakesItsStream(t *testing.T) {
 	p := newPair(t, 1, linkV)
