@@ -48,6 +48,7 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		duration  = f.Duration("duration", 10*time.Second, "time that counts of each transfer")
 		settle    = f.Duration("settle", 4*time.Second, "time before it; satellites get at least 10s")
 		faults    = f.String("faults", "cut", "what breaks during further transfers, separated by commas: cut (the busiest uplink becomes a black hole), unplug (its interface goes down), restart (of the exit); or none")
+		short     = f.Bool("transfers", false, "measure short downloads too: 50 kB and 1 MB, and small requests beside a bulk download")
 		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
 		check     = f.Bool("selfcheck", false, "check the emulator (asked against measured) instead of bondd")
 		quick     = f.Bool("quick", false, "shorter: 4s count after 2s, nothing breaks")
@@ -115,6 +116,9 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if !given["faults"] {
 			p.cut, p.unplug, p.restart = false, false, false
 		}
+	}
+	if p.short = *short; p.short && *direction == "up" {
+		return wrong("transfers are downloads")
 	}
 	if p.flows < 1 || p.flows > 1000 {
 		return wrong("flows is %d; it is 1 to 1000", p.flows)

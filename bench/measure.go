@@ -21,6 +21,7 @@ type plan struct {
 	idlePings  int
 	cut        bool // black-hole an uplink during a transfer
 	unplug     bool // set an uplink's interface down during a transfer
+	short      bool // measure short downloads too
 	restart    bool // kill and restart the exit during a transfer
 	seed       uint64
 	progress   io.Writer
@@ -88,6 +89,11 @@ func (b *bench) all(ctx context.Context) (err error) {
 		if err := b.alone(ctx, &b.results[i]); err != nil {
 			return err
 		}
+		if b.short && b.results[i].Direction == "down" {
+			if err := b.transfersAlone(ctx, &b.results[i]); err != nil {
+				return err
+			}
+		}
 	}
 	begin := time.Now()
 	if err := b.lab.StartBond(ctx); err != nil {
@@ -103,6 +109,11 @@ func (b *bench) all(ctx context.Context) (err error) {
 		r.Idle = delaysOf(idle.RTTs())
 		if err := b.bond(ctx, r); err != nil {
 			return b.lab.Explain(err)
+		}
+		if b.short && r.Direction == "down" {
+			if err := b.transfers(ctx, r); err != nil {
+				return b.lab.Explain(err)
+			}
 		}
 	}
 	for i := range b.results {

@@ -59,7 +59,10 @@ type Result struct {
 	Late     *Delays        `json:"emulator_late_ms,omitempty"`
 	Profile  []float64      `json:"profile_mbps,omitempty"`     // the bond's transfer from its start, in slots of 100 ms
 	CutSlots []float64      `json:"cut_profile_mbps,omitempty"` // the transfer with the cut
-	Error    string         `json:"error,omitempty"`            // why something is missing
+	// With --transfers, downloads only:
+	Transfers []Transfer `json:"transfers,omitempty"`
+	Requests  *Requests  `json:"requests,omitempty"`
+	Error     string     `json:"error,omitempty"` // why something is missing
 }
 
 // UplinkResult is one uplink alone, measured with plain TCP.

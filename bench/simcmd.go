@@ -41,6 +41,7 @@ type simPlan struct {
 	duration   time.Duration
 	settle     time.Duration
 	cut        bool
+	short      bool // measure short downloads too
 	seed       uint64
 	progress   io.Writer
 	inside     io.Writer // the sessions' own figures after each transfer; may be nil
@@ -65,6 +66,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		settle    = f.Duration("settle", 4*time.Second, "virtual time before it; satellites get at least 10s")
 		faults    = f.String("faults", "cut", "what breaks during a further transfer: cut (the fastest uplink), or none")
 		random    = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
+		short     = f.Bool("transfers", false, "measure short downloads too: 50 kB and 1 MB, and small requests beside a bulk download")
 		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
 		seed      = f.Uint64("seed", 1, "of everything that is left to chance")
 		verbose   = f.Bool("verbose", false, "show what the sessions count, after each transfer")
@@ -98,6 +100,9 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
 		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
 	}
+	if *short && (p.traffic == "udp" || *direction == "up") {
+		return wrong("transfers are downloads by TCP")
+	}
 	if p.service == "stream" && p.traffic == "udp" {
 		return wrong("streams carry no datagrams; traffic udp goes with --service packet")
 	}
@@ -125,6 +130,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if *verbose {
 		p.inside = stderr
 	}
+	p.short = *short
 	if *random < 0 || *random > 100_000 {
 		return wrong("random is %d; it is at most 100000", *random)
 	}
@@ -189,6 +195,9 @@ func (p *simPlan) measure(ctx context.Context, set Set, direction string) Result
 	}
 	if err == nil && p.cut && len(set.Uplinks) > 1 {
 		err = p.cutOne(ctx, set, &r)
+	}
+	if err == nil && p.short && direction == "down" {
+		err = p.transfers(ctx, set, settle, &r)
 	}
 	if err != nil {
 		r.Error = err.Error()

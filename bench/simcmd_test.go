@@ -44,8 +44,8 @@ func TestSimReportsLikeTheLab(t *testing.T) {
 }
 
 func TestSimCarriesOtherTraffic(t *testing.T) {
-	for _, traffic := range []string{"bbr", "udp"} {
-		out, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults none --flows 2 --json --traffic "+traffic)
+	for _, traffic := range []string{"--traffic bbr", "--traffic udp", "--service stream"} {
+		out, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults none --flows 2 --json "+traffic)
 		var r Report
 		if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK {
 			t.Fatalf("code %d, %v", code, err)
@@ -53,6 +53,34 @@ func TestSimCarriesOtherTraffic(t *testing.T) {
 		if x := r.Results[0]; x.Flows != 2 || x.Fraction == nil || *x.Fraction < .5 || *x.Fraction > 1.03 {
 			t.Errorf("%s: %+v", traffic, x)
 		}
+	}
+}
+
+// A short download over four unlike lines is as fast as over the best alone, and small ones do not wait behind a bulk download.
+func TestSimShortDownloads(t *testing.T) {
+	out, code := runSim(t, "--service stream --set V+A+L+G --direction down --duration 1s --settle 2s --faults none --transfers --json")
+	var r Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	x := r.Results[0]
+	if len(x.Transfers) != len(transferSizes) || x.Requests == nil {
+		t.Fatalf("something is missing: %+v", x)
+	}
+	for _, s := range x.Transfers {
+		if s.Over != "vdsl" || s.Bond.P50 > s.Best || s.Bond.P50 < 16 {
+			t.Errorf("%d bytes: %.0f ms through the bond, %.0f ms over %s alone", s.Bytes, s.Bond.P50, s.Best, s.Over)
+		}
+	}
+	if q := x.Requests; q.Loaded.P95 > q.Idle.P95+30 || q.Idle.P50 < 16 {
+		t.Errorf("requests take %+v ms idle, %+v ms beside a bulk download", q.Idle, q.Loaded)
+	}
+	if d := x.transferDetails(); !strings.Contains(d, "1 MB") || !strings.Contains(d, "idle") {
+		t.Errorf("details: %s", d)
+	}
+	table, code := runSim(t, "--service stream --set V+A --direction down --duration 1s --settle 1s --faults none --transfers")
+	if code != exitOK || !strings.Contains(table, "GET loaded") || !strings.Contains(table, "one download") {
+		t.Errorf("code %d, table:\n%s", code, table)
 	}
 }
 
@@ -82,7 +110,7 @@ func TestSimRandomSets(t *testing.T) {
 }
 
 func TestSimRefusesWrongUsage(t *testing.T) {
-	for _, args := range []string{"--set nowhere", "--service carrier", "--service stream --traffic udp", "--direction left", "--flows 0", "--duration 1ms", "--random -1", "--traffic vegas", "--faults all", "more", "--nothing"} {
+	for _, args := range []string{"--set nowhere", "--service carrier", "--service stream --traffic udp", "--transfers --direction up", "--direction left", "--flows 0", "--duration 1ms", "--random -1", "--traffic vegas", "--faults all", "more", "--nothing"} {
 		if _, code := runSim(t, args); code != exitUsage {
 			t.Errorf("%s: code %d, want %d", args, code, exitUsage)
 		}

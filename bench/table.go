@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -40,7 +41,7 @@ var columns = []column{
 func (r Report) WriteTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	lines := make([]strings.Builder, 2+len(r.Results))
-	for _, c := range columns {
+	for _, c := range slices.Concat(columns, transferColumns) {
 		cells := []string{c.head, c.unit}
 		empty := true
 		for _, x := range r.Results {
@@ -88,6 +89,9 @@ func (x Result) details() []string {
 	if x.Cut != "" {
 		out = append(out, fmt.Sprintf("%s turned into a black hole in the middle of a transfer: silent for %s ms (stall), then %s of %s Mb/s (left)",
 			x.Cut, show(x.Stall, "%.0f"), show(x.Left, "%.1f"), show(x.LeftMax, "%.1f")))
+	}
+	if x.Requests != nil {
+		out = append(out, x.transferDetails())
 	}
 	if x.Late != nil && x.Late.P99 > lateTrust {
 		out = append(out, fmt.Sprintf("the emulator was late by %s ms (p50/p99): this machine is too busy to trust the figures", x.Late.show()))

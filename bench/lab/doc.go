@@ -31,7 +31,7 @@
 //	host.go          a host as its parent sees it; hostmain.go, hostnet.go, hoststate.go,
 //	                 daemon.go, daemonmain.go: from inside
 //	emulator.go      packets through links in real time; emulatormain.go: its process
-//	traffic.go       the traffic generator: tcp.go, udp.go, ping.go; series.go: what it returns
+//	traffic.go       the traffic generator: tcp.go, fetch.go, udp.go, ping.go; series.go: what it returns
 //	clock.go         time and priorities; spinner.go
 //
 // # Goroutines

@@ -87,6 +87,7 @@ func hostMain() int {
 		"serve":       op(h.traffic.serve),
 		"tcp.run":     op(h.traffic.tcpRun),
 		"tcp.collect": op(h.traffic.tcpCollect),
+		"tcp.fetch":   op(h.traffic.fetch),
 		"udp.run":     op(h.traffic.udpRun),
 		"udp.collect": op(h.traffic.udpCollect),
 		"ping":        op(ping),

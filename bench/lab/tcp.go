@@ -65,6 +65,7 @@ type tcpHello struct {
 	Up         bool          `json:"up"`
 	Origin     time.Duration `json:"origin"`
 	Congestion string        `json:"congestion"`
+	Bytes      int64         `json:"bytes,omitempty"` // of the answer; 0: a bulk transfer
 }
 
 const tcpChunk = 256 << 10 // bytes per read or write: few system calls, still far below Bin at any rate of the lab
@@ -180,6 +181,10 @@ func (t *traffic) serveFlow(conn *net.TCPConn) {
 	}
 	raw, err := conn.SyscallConn()
 	if err != nil || setCongestion(raw, hello.Congestion) != nil {
+		return
+	}
+	if hello.Bytes > 0 {
+		answer(conn, hello.Bytes)
 		return
 	}
 	run := t.run(hello.Run)

@@ -1,0 +1,187 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bondd/bondd/bench/lab"
+)
+
+// What --transfers measures: downloads as a page, a picture or a package is
+// one, each on a new connection; and requests beside a bulk download, which is
+// what a user notices of it.
+var transferSizes = []transferSize{
+	{"50 kB", 50_000, 10},
+	{"1 MB", 1_000_000, 5},
+}
+
+type transferSize struct {
+	name  string
+	bytes int64
+	count int // of downloads, of which the median counts
+}
+
+const (
+	requestBytes = 10_000
+	requestCount = 100
+	requestEvery = 100 * time.Millisecond
+	// fetchTimeout ends what will not come: 1 MB at 130 kb/s.
+	fetchTimeout = time.Minute
+)
+
+// Transfer is a short download of one size: through the bond, and over the
+// uplink that is quickest by itself, with plain TCP. Milliseconds from the first
+// SYN to the last byte.
+type Transfer struct {
+	Bytes int64   `json:"bytes"`
+	Bond  Spread  `json:"bond_ms"`
+	Best  float64 `json:"best_ms"` // median
+	Over  string  `json:"best_uplink"`
+}
+
+// Requests are small downloads on new connections, on idle lines and beside a
+// bulk download.
+type Requests struct {
+	Bytes  int64  `json:"bytes"`
+	Count  int    `json:"count"`
+	Idle   Spread `json:"idle_ms"`
+	Loaded Spread `json:"loaded_ms"`
+}
+
+// Spread is the median and the 95th percentile.
+type Spread struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+}
+
+func spreadOf(ds []time.Duration) Spread {
+	ds = slices.Clone(ds)
+	return Spread{P50: millis(lab.Quantile(ds, 0.5)), P95: millis(lab.Quantile(ds, 0.95))}
+}
+
+// transferColumns follow the columns of the table.
+var transferColumns = []column{
+	{"50 kB", "p50 ms", func(r Result) string { return r.transfer(50_000) }},
+	{"1 MB", "p50 ms", func(r Result) string { return r.transfer(1_000_000) }},
+	{"GET idle", "p50/p95 ms", func(r Result) string {
+		if r.Requests == nil {
+			return ""
+		}
+		return r.Requests.Idle.show()
+	}},
+	{"GET loaded", "p50/p95 ms", func(r Result) string {
+		if r.Requests == nil {
+			return ""
+		}
+		return r.Requests.Loaded.show()
+	}},
+}
+
+func (s Spread) show() string { return fmt.Sprintf("%.0f/%.0f", s.P50, s.P95) }
+
+func (r Result) transfer(bytes int64) string {
+	for _, t := range r.Transfers {
+		if t.Bytes == bytes {
+			return fmt.Sprintf("%.0f", t.Bond.P50)
+		}
+	}
+	return ""
+}
+
+// transferDetails is the line below the table.
+func (r Result) transferDetails() string {
+	var parts []string
+	for i, t := range r.Transfers {
+		parts = append(parts, fmt.Sprintf("%s %.0f ms (plain TCP over %s: %.0f)", transferSizes[i].name, t.Bond.P50, t.Over, t.Best))
+	}
+	text := "one download: " + strings.Join(parts, ", ")
+	if q := r.Requests; q != nil {
+		text += fmt.Sprintf("; %d of %d kB: %s ms idle, %s ms beside a bulk download (p50/p95)", q.Count, q.Bytes/1000, q.Idle.show(), q.Loaded.show())
+	}
+	return text
+}
+
+// chooseBest puts in the uplink with the shortest median.
+func (t *Transfer) chooseBest(name string, took []time.Duration) {
+	if p50 := spreadOf(took).P50; t.Over == "" || p50 < t.Best {
+		t.Best, t.Over = p50, name
+	}
+}
+
+// transfersAlone measures the short downloads over each uplink without the
+// bond. The uplinks share nothing, so all at the same time.
+func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
+	var (
+		wg   sync.WaitGroup
+		took = make([][]lab.Fetches, len(b.set.Uplinks))
+		errs = make([]error, len(b.set.Uplinks))
+	)
+	for i := range b.set.Uplinks {
+		wg.Go(func() {
+			for _, size := range transferSizes {
+				f, err := b.lab.Fetch(ctx, lab.FetchSpec{Source: lab.Plain(i), Bytes: size.bytes, Count: size.count, Timeout: fetchTimeout})
+				if err != nil {
+					errs[i] = err
+					return
+				}
+				took[i] = append(took[i], f)
+			}
+		})
+	}
+	wg.Wait()
+	for k, size := range transferSizes {
+		t := Transfer{Bytes: size.bytes}
+		for i, u := range b.set.Uplinks {
+			if errs[i] != nil {
+				return errs[i]
+			}
+			if f := took[i][k]; f.Err() == nil { // a line on which it does not end is not the best
+				t.chooseBest(u.Name, f.Took)
+			}
+		}
+		if t.Over == "" {
+			return fmt.Errorf("no uplink alone carries %s: %w", size.name, took[0][k].Err())
+		}
+		r.Transfers = append(r.Transfers, t)
+	}
+	return nil
+}
+
+// transfers measures the same through the bond, and the requests.
+func (b *bench) transfers(ctx context.Context, r *Result) error {
+	for i, size := range transferSizes {
+		f, err := b.fetch(ctx, lab.FetchSpec{Bytes: size.bytes, Count: size.count})
+		if err != nil {
+			return err
+		}
+		r.Transfers[i].Bond = spreadOf(f.Took)
+	}
+	small := lab.FetchSpec{Bytes: requestBytes, Count: requestCount, Every: requestEvery}
+	idle, err := b.fetch(ctx, small)
+	if err != nil {
+		return err
+	}
+	var loaded lab.Fetches
+	if _, err := b.during(ctx, r, b.settle+requestCount*requestEvery+time.Second, b.settle, func() (err error) {
+		loaded, err = b.fetch(ctx, small)
+		return err
+	}); err != nil {
+		return err
+	}
+	r.Requests = &Requests{Bytes: requestBytes, Count: requestCount, Idle: spreadOf(idle.Took), Loaded: spreadOf(loaded.Took)}
+	b.say("%s", r.transferDetails())
+	return nil
+}
+
+func (b *bench) fetch(ctx context.Context, spec lab.FetchSpec) (lab.Fetches, error) {
+	spec.Source, spec.Timeout = lab.LAN4, fetchTimeout
+	f, err := b.lab.Fetch(ctx, spec)
+	if err == nil {
+		err = f.Err()
+	}
+	return f, err
+}
