@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +23,10 @@ func (b *bench) faults(ctx context.Context, r *Result) error {
 			return err
 		}
 	}
-	if b.restart && b.service == "packet" { // streams end with the session; their connections are reset
+	switch {
+	case b.restart && b.service == "stream":
+		return b.restartUnderStreams(ctx, r)
+	case b.restart:
 		return b.restartExit(ctx, r)
 	}
 	return nil
@@ -175,9 +180,58 @@ func (b *bench) restartExit(ctx context.Context, r *Result) error {
 	return nil
 }
 
+// restartUnderStreams does the same to streams, which end with their session:
+// the transfer must be reset, not look complete, and new connections must work
+// again, the sooner the better. Small downloads show from when on.
+func (b *bench) restartUnderStreams(ctx context.Context, r *Result) error {
+	before := max(faultBefore, b.set.Settle)
+	const every = 100 * time.Millisecond
+	var (
+		wg       sync.WaitGroup
+		fetches  lab.Fetches
+		fetchErr error
+	)
+	res, err := b.transferWith(ctx, r, before+restartWait, before, func() error {
+		if err := b.lab.Kill(ctx, b.lab.Exit); err != nil {
+			return err
+		}
+		wg.Go(func() {
+			fetches, fetchErr = b.lab.Fetch(ctx, lab.FetchSpec{Source: lab.LAN4, Bytes: requestBytes, Count: int(restartWait/every) / 2, Every: every, Timeout: restartWait / 2})
+		})
+		return b.lab.StartExit(ctx)
+	})
+	wg.Wait()
+	if err := errors.Join(err, fetchErr); err != nil {
+		return err
+	}
+	for i, f := range res.Flows {
+		if !strings.Contains(f.Error, "reset") {
+			return fmt.Errorf("the exit was restarted, and TCP flow %d was not reset: %s", i+1, f.Error)
+		}
+	}
+	again := time.Duration(-1)
+	for i, took := range fetches.Took {
+		if done := time.Duration(i)*every + took; took > 0 && (again < 0 || done < again) {
+			again = done
+		}
+	}
+	if again < 0 {
+		return fmt.Errorf("no new connection works %v after the exit was restarted: %w", restartWait, fetches.Err())
+	}
+	r.Restart = number(millis(again), 0)
+	b.say("%s, exit killed and restarted: transfer reset (%s), a new connection is answered after %.0f ms", r.Direction, res.Flows[0].Error, *r.Restart)
+	return nil
+}
+
 // during runs a transfer and does something when it has run for a while. A
 // flow that does not survive is an error.
 func (b *bench) during(ctx context.Context, r *Result, total, when time.Duration, do func() error) (lab.TCPResult, error) {
+	res, err := b.transferWith(ctx, r, total, when, do)
+	return res, errors.Join(err, res.Err())
+}
+
+// transferWith is during with flows that may end early.
+func (b *bench) transferWith(ctx context.Context, r *Result, total, when time.Duration, do func() error) (lab.TCPResult, error) {
 	var (
 		wg    sync.WaitGroup
 		doErr error
@@ -189,5 +243,5 @@ func (b *bench) during(ctx context.Context, r *Result, total, when time.Duration
 	})
 	res, err := b.lab.TCP(ctx, lab.TCPSpec{Source: lab.LAN4, Up: r.Direction == "up", Flows: b.flows, Duration: total})
 	wg.Wait()
-	return res, errors.Join(err, doErr, res.Err())
+	return res, errors.Join(err, doErr)
 }

@@ -166,6 +166,11 @@ func (p plan) report(ctx context.Context, command string, args []string, sets []
 		}
 		results = append(results, p.run(ctx, s)...)
 	}
+	return printResults(ctx, command, args, results, write, stdout, stderr)
+}
+
+// printResults writes the report of measurements that are done.
+func printResults(ctx context.Context, command string, args []string, results []Result, write func(Report, io.Writer) error, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "interrupted")
 		return exitFailure

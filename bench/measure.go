@@ -19,10 +19,11 @@ type plan struct {
 	duration   time.Duration // of what counts
 	settle     time.Duration // before it; a set may ask for more
 	idlePings  int
-	cut        bool // black-hole an uplink during a transfer
-	unplug     bool // set an uplink's interface down during a transfer
-	short      bool // measure short downloads too
-	restart    bool // kill and restart the exit during a transfer
+	cut        bool           // black-hole an uplink during a transfer
+	unplug     bool           // set an uplink's interface down during a transfer
+	short      bool           // measure short downloads too
+	given      []UplinkResult // each uplink alone, where that is known
+	restart    bool           // kill and restart the exit during a transfer
 	seed       uint64
 	progress   io.Writer
 	log        io.Writer // what hosts and daemons print; may be nil
@@ -40,7 +41,9 @@ const (
 	faultAfter  = 6 * time.Second
 	faultSettle = 3 * time.Second // after the fault, until Left counts
 	restartWait = 10 * time.Second
-	probeTime   = time.Second // before the fault, to see which uplink is the busiest
+	// streamsTimeout: the interception is there before the first echo, or not at all.
+	streamsTimeout = 2 * time.Second
+	probeTime      = time.Second // before the fault, to see which uplink is the busiest
 )
 
 // bench is one set being measured.
@@ -100,6 +103,11 @@ func (b *bench) all(ctx context.Context) (err error) {
 		return err
 	}
 	b.say("bondd carries packets %.1f s after its start", time.Since(begin).Seconds())
+	if b.service == "stream" {
+		if err := b.lab.WaitStreams(ctx, streamsTimeout); err != nil {
+			return err
+		}
+	}
 	idle, err := b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: b.idlePings, Wait: 2 * time.Second})
 	if err != nil {
 		return b.lab.Explain(err)
@@ -127,6 +135,10 @@ func (b *bench) all(ctx context.Context) (err error) {
 // alone measures every uplink with plain TCP, all at the same time: they share
 // nothing.
 func (b *bench) alone(ctx context.Context, r *Result) error {
+	if b.given != nil {
+		r.Uplinks = b.given
+		return nil
+	}
 	var wg sync.WaitGroup
 	r.Uplinks = make([]UplinkResult, len(b.set.Uplinks))
 	errs := make([]error, len(b.set.Uplinks))

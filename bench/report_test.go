@@ -78,6 +78,39 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// Packets and streams stand side by side in the demo, and short downloads have their columns, and names in the JSON.
+func TestServicesSideBySide(t *testing.T) {
+	streams := sample()
+	streams.Service, streams.Bond = "stream", number(57.1, 2)
+	streams.Transfers = []Transfer{{Bytes: 50_000, Bond: Spread{24, 26}, Best: 66, Over: "vdsl"}, {Bytes: 1_000_000, Bond: Spread{180, 190}, Best: 230, Over: "vdsl"}}
+	streams.Requests = &Requests{Bytes: requestBytes, Count: requestCount, Idle: Spread{18, 19}, Loaded: Spread{20, 27}}
+	packets := sample()
+	packets.Cut, packets.Stall, packets.Left = "", nil, nil
+	rep := newReport("demo", nil, []Result{packets, streams})
+	var demo, table, text strings.Builder
+	rep.writeDemo(&demo)
+	rep.WriteTable(&table)
+	for _, want := range []string{"as packets", "54.3", "as a stream", "57.1", "stall of 180 ms"} {
+		if strings.Count(demo.String(), want) == 0 {
+			t.Errorf("the demo lacks %q:\n%s", want, demo.String())
+		}
+	}
+	if n := strings.Count(demo.String(), "over vdsl alone"); n != 1 {
+		t.Errorf("the uplinks alone are shown %d times:\n%s", n, demo.String())
+	}
+	for _, want := range []string{"GET loaded", "20/27", "50 kB 24 ms (plain TCP over vdsl: 66)"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, table.String())
+		}
+	}
+	rep.writeJSON(&text)
+	for _, name := range []string{`"transfers"`, `"bond_ms"`, `"best_ms"`, `"requests"`, `"idle_ms"`, `"loaded_ms"`} {
+		if n := strings.Count(text.String(), name); n == 0 || n > 2 {
+			t.Errorf("%s is %d times in the JSON", name, n)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	for name, want := range map[string]float64{
 		"equal": 96.53, "V+A": 57.92, "demo": (50 + 30*0.995 + 10 + 4) * payloadShare, "4A": 9.65,
@@ -127,14 +160,15 @@ func TestSets(t *testing.T) {
 // TestUsage holds that wrong command lines are refused before anything starts.
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
-		"--set V+X":        "there is no set",
-		"--service mptcp":  "there is no service",
-		"--direction left": "direction is",
-		"--flows 0":        "flows is 0",
-		"--duration 1ms":   "duration is",
-		"--faults flood":   "faults has",
-		"--no-such-flag":   "no-such-flag",
-		"equal":            "unexpected argument",
+		"--set V+X":                  "there is no set",
+		"--service mptcp":            "there is no service",
+		"--direction left":           "direction is",
+		"--flows 0":                  "flows is 0",
+		"--duration 1ms":             "duration is",
+		"--faults flood":             "faults has",
+		"--transfers --direction up": "transfers are",
+		"--no-such-flag":             "no-such-flag",
+		"equal":                      "unexpected argument",
 	} {
 		var out, errs strings.Builder
 		if code := labMain(context.Background(), strings.Fields(args), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), want) {

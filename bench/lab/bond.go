@@ -96,6 +96,31 @@ func (l *Lab) WaitBond(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
+// ErrNoStreams is that of a gateway on which connections do not become streams.
+var ErrNoStreams = errors.New("connections are not intercepted")
+
+// WaitStreams waits until the gateway intercepts connections.
+func (l *Lab) WaitStreams(ctx context.Context, timeout time.Duration) error {
+	for end := time.Now().Add(timeout); ; {
+		st, err := l.Status(ctx, l.Gateway)
+		switch {
+		case err != nil:
+			return err
+		case st.Streams != nil && st.Streams.Interception == "on":
+			return nil
+		case time.Now().After(end) && st.Streams != nil:
+			return fmt.Errorf("%w: %s", ErrNoStreams, st.Streams.Interception)
+		case time.Now().After(end):
+			return ErrNoStreams
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // StartGateway and StartExit run bondd on one side. They return when the
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {

@@ -30,7 +30,7 @@ const fetchPause = 200 * time.Millisecond
 // Fetches are the times from the first SYN to the last byte, in the order of
 // the starts.
 type Fetches struct {
-	Took   []time.Duration `json:"took"`
+	Took   []time.Duration `json:"took"` // 0: it failed
 	Errors []string        `json:"errors,omitempty"`
 }
 
@@ -65,12 +65,13 @@ func (t *traffic) fetch(ctx context.Context, a FetchSpec) (Fetches, error) {
 	took := make([]time.Duration, a.Count)
 	one := func(i int) {
 		d, err := a.one(ctx)
-		took[i] = d
-		if err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			res.Errors = append(res.Errors, err.Error())
+		if err == nil {
+			took[i] = d
+			return
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		res.Errors = append(res.Errors, err.Error())
 	}
 	pause := a.Every
 	if pause == 0 {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -33,11 +34,18 @@ func TestBondStreams(t *testing.T) {
 	}
 	transfer(false)
 	transfer(true)
+	f, err := l.Fetch(ctx, FetchSpec{Source: LAN4, Bytes: 10_000, Count: 5, Every: 10 * time.Millisecond, Timeout: 10 * time.Second})
+	if err == nil {
+		err = f.Err()
+	}
+	if err != nil || len(f.Took) != 5 || slices.Min(f.Took) < 10*time.Millisecond {
+		t.Fatalf("short downloads took %v: %v", f.Took, l.Explain(err))
+	}
 	st, err := l.Status(ctx, l.Gateway)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Streams.Opened < 2 || st.Streams.Interception != "on" {
+	if st.Streams.Opened < 7 || st.Streams.Interception != "on" {
 		t.Errorf("streams of the gateway: %+v", st.Streams)
 	}
 	running := state(t, l)

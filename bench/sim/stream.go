@@ -51,7 +51,7 @@ type streamEnd struct {
 	got   uint64 // bytes read
 	eof   bool   // the other end's end was read
 	reset bool
-	room  int    // bytes that a reader of limited rate may still read
+	room  int // bytes that a reader of limited rate may still read
 }
 
 // streamPeriod is the length of the pattern that streams carry, bytes: a prime, so that no displacement by a datagram or a block goes
