@@ -125,7 +125,7 @@ func (l *Lab) WaitStreams(ctx context.Context, timeout time.Duration) error {
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(keyFile string) string {
-		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams)
+		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams) + l.cfg.Extra
 	})
 }
 

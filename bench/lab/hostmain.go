@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -65,6 +66,9 @@ func prepareHost() error {
 	return linkUp("lo")
 }
 
+// testOps are what tests want of a host besides.
+var testOps map[string]operation
+
 func hostMain() int {
 	debug.SetGCPercent(400) // small heaps; the traffic generator should not collect all the time
 	if err := prepareHost(); err != nil {
@@ -72,7 +76,7 @@ func hostMain() int {
 		return 1
 	}
 	h := &host{spawner: newSpawner(), traffic: newTraffic()}
-	serve(context.Background(), os.Stdin, os.Stdout, map[string]operation{
+	ops := map[string]operation{
 		"hello":        op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
 		"net":          op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
 		"tun":          op(h.tun),
@@ -91,7 +95,9 @@ func hostMain() int {
 		"udp.run":     op(h.traffic.udpRun),
 		"udp.collect": op(h.traffic.udpCollect),
 		"ping":        op(ping),
-	})
+	}
+	maps.Copy(ops, testOps)
+	serve(context.Background(), os.Stdin, os.Stdout, ops)
 	return 0 // the parent is gone or done; what we started dies with us
 }
 

@@ -19,7 +19,8 @@ type Config struct {
 	// Profiles is a directory for CPU profiles of the daemons, gateway.pprof and
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
-	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
+	Streams  bool   // the gateway carries TCP as streams, as it does by default; otherwise as packets
+	Extra    string // of the gateway's configuration, behind the least there has to be
 }
 
 // Lab is a running lab. Its measuring methods may be used side by side.
