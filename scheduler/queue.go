@@ -56,6 +56,7 @@ type fairQueue struct {
 	packets    int
 	limit      int // bytes of packets
 	streamed   int // of bytes, what streams have waiting: it cannot be dropped
+	streams    int // that have something waiting
 	dropped    []Handle
 	marks      uint64
 	drops      uint64

@@ -39,6 +39,9 @@ func (b *Bond) Offer(now time.Duration, key FlowKey, backlog, window int, more b
 	b.watchTail(f)
 }
 
+// WaitingStreams is the number of streams that have something waiting which the peer would take.
+func (b *Bond) WaitingStreams() int { return b.queue.streams }
+
 // EndStream forgets a stream; nothing of it is sent again.
 func (b *Bond) EndStream(key FlowKey) {
 	f := b.byKey[key]
@@ -58,6 +61,12 @@ func (b *Bond) EndStream(key FlowKey) {
 
 // resize sets what a stream has waiting.
 func (q *fairQueue) resize(f *flow, n int) {
+	switch {
+	case n > 0 && f.bytes == 0:
+		q.streams++
+	case n == 0 && f.bytes > 0:
+		q.streams--
+	}
 	q.bytes += n - f.bytes
 	q.streamed += n - f.bytes
 	f.bytes = n

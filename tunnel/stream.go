@@ -41,10 +41,11 @@ const (
 	defaultStreamPool = 64 << 20
 	// defaultMaxStreams bounds the streams open at a time.
 	defaultMaxStreams = 4096
-	// unsentTime is how much unsent data a stream may have waiting, as time at the rate of all paths: enough to keep them
-	// busy between two turns of its writer, little enough that what comes later does not wait.
-	unsentTime = 40 * time.Millisecond
-	minUnsent  = 128 << 10
+	// unsentTime is how much unsent data streams may have waiting, as time at the rate of all paths: enough to keep them
+	// busy between two turns of their writers, little enough that what comes later does not wait. Each has its share.
+	unsentTime   = 40 * time.Millisecond
+	minUnsent    = 128 << 10 // for all, bytes
+	leastPerFlow = 16 << 10  // for each: ten datagrams
 	// rememberedEnds is how many ended streams are remembered, so that their late frames are not taken for new ones.
 	rememberedEnds = 8192
 )

@@ -53,6 +53,9 @@ func (s *Session) StreamRoom(id StreamID) int {
 		}
 	}
 	limit := max(minUnsent, int(rate*unsentTime.Seconds()))
+	if n := s.bond.WaitingStreams(); n > 1 {
+		limit = max(limit/n, leastPerFlow)
+	}
 	room := limit - int(h.written-h.granted)
 	if room <= 0 {
 		st.wroteFull = true

@@ -44,6 +44,34 @@ func TestStreamFractions(t *testing.T) {
 	}
 }
 
+// Streams share with each other and with packets, and together have little more waiting than one alone: what they send next is not old.
+func TestStreamsShare(t *testing.T) {
+	slowWithRace(t)
+	const n = 20
+	flows := []Flow{{Kind: TCP, Down: true, Start: 500 * ms}, {Kind: Ping}}
+	for i := range n {
+		flows = append(flows, Flow{Kind: Stream, Down: true, Start: 500*ms + time.Duration(i)*10*ms})
+	}
+	r := start(t, bond(1, []string{"V", "A"}, flows...))
+	advance(t, r, 10*time.Second)
+	share := 55. / (n + 1)
+	for i, f := range r.Flows {
+		if f.Kind == Ping {
+			continue
+		}
+		if got := f.Mbps(4*time.Second, 10*time.Second); got < .75*share || got > 1.25*share {
+			t.Errorf("flow %d: %.2f Mb/s, its share is %.2f", i, got, share)
+		}
+	}
+	ds, lost := r.Flows[1].Delays(4*time.Second, 9*time.Second)
+	if p99 := Quantile(ds, .99); p99 > 28*ms || lost > 0 {
+		t.Errorf("echoes beside them take %v at the 99th percentile, %d were lost; the lines have 16 ms", p99, lost)
+	}
+	if st := r.exit.sess.Stats(r.Now()); st.Backlog > n*(streamBlock+32<<10) {
+		t.Errorf("%d bytes wait to be sent", st.Backlog)
+	}
+}
+
 // A short stream ends with both directions whole, one that is broken off with a reset, and a reader holds back only its own.
 func TestStreamsEnd(t *testing.T) {
 	slowWithRace(t)
