@@ -68,7 +68,6 @@
 //     may want to go through the bond, and then the address known last is used until the bond is back.
 //   - The cap of an uplink towards the gateway (max_down) is not enforced.
 //   - A gateway learns with its hello whether its exit has IPv6, and not when that changes.
-//   - A connection whose client has ended its direction and then vanished is kept until its server sends or ends.
 //
 // References: RFC 8305 (racing connections), RFC 8200 §5 (IPv6 MTU); the rooms below have the others.
 package endpoints

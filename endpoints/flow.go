@@ -73,6 +73,8 @@ type flow struct {
 	local     bool        // because of this end: the engine has yet to tell the peer
 	drain     bool        // but what is in chain may still be written
 	code      uint64      // why
+	watching  bool        // the reader is behind the end, and waits for the connection to break
+	wrote     bool        // the writer is at its end
 }
 
 func newFlow(e *engine, set *flowSet, target []byte) *flow {

@@ -3,6 +3,7 @@
 package endpoints
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -65,4 +66,23 @@ func (r *rawReader) read() ([]byte, error) {
 		return nil, io.EOF
 	}
 	return keep(b, r.n), nil
+}
+
+// watch waits for the connection to break. The kernel wakes who waits to read, and its keep-alives find a client that has vanished.
+func (r *rawReader) watch() error {
+	var broke error
+	err := r.raw.Read(func(fd uintptr) bool {
+		code, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		switch {
+		case err != nil:
+			broke = os.NewSyscallError("getsockopt", err)
+		case code != 0:
+			broke = syscall.Errno(code)
+		}
+		return broke != nil
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return errors.Join(err, broke)
 }

@@ -38,6 +38,7 @@ func (f *flow) readLoop() {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			f.end()
+			f.watch(r)
 			return
 		default:
 			f.fail(tunnel.ResetAborted)
@@ -70,6 +71,22 @@ func (f *flow) end() {
 	f.mu.Unlock()
 	f.tell()
 }
+
+// watch notices when a connection breaks whose client has ended its direction: nobody reads it any more, and nobody may have anything to write
+// for long. It returns when the other direction is over as well.
+func (f *flow) watch(r blockReader) {
+	w, ok := r.(breakWatcher)
+	f.mu.Lock()
+	ok = ok && !f.wrote && !f.over
+	f.watching = ok
+	f.mu.Unlock()
+	if ok && w.watch() != nil {
+		f.fail(tunnel.ResetAborted)
+	}
+}
+
+// breakWatcher is a blockReader that can wait, behind the end, for its connection to break. It returns nil when a read deadline has passed.
+type breakWatcher interface{ watch() error }
 
 // blockReader reads a connection. What it returns belongs to the caller.
 type blockReader interface {

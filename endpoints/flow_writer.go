@@ -29,9 +29,19 @@ func (f *flow) writeLoop() {
 	f.mu.Lock()
 	over := f.over
 	f.mu.Unlock()
-	if !over && f.conn.CloseWrite() != nil {
-		f.fail(tunnel.ResetAborted)
+	if over {
+		return
 	}
+	if f.conn.CloseWrite() != nil {
+		f.fail(tunnel.ResetAborted)
+		return
+	}
+	f.mu.Lock()
+	f.wrote = true
+	if f.watching {
+		f.conn.SetReadDeadline(longAgo)
+	}
+	f.mu.Unlock()
 }
 
 // takeChain waits for what has arrived and returns it, in place of old, which is empty again. Nothing means that the
