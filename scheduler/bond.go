@@ -109,7 +109,7 @@ func (b *Bond) AddPath(now time.Duration, id PathID, cfg PathConfig) *Path {
 		ID: id, Config: cfg, mtu: cfg.MTU, stateSince: now, reorder: packetThreshold, lossTime: Never, nextSend: now,
 		ctl: cc.New(cc.Config{MSS: cfg.MTU, MaxRate: cfg.MaxRate}, b.rng),
 	}
-	p.in.due = Never
+	p.in.due, p.in.retellAt = Never, Never
 	p.in.lastAt = now - ackQuickIdle - 1
 	p.probeAt = now
 	p.ctl.ProbeRTTAt(now + time.Duration(b.probeOrder%4)*2500*time.Millisecond)
@@ -226,6 +226,12 @@ func (b *Bond) OnAck(now time.Duration, a Ack) error {
 		return nil
 	}
 	b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
+	if a.Retold {
+		if p.state != Up {
+			b.heard(now, p, a)
+		}
+		return nil
+	}
 	fresh, err := p.onAck(now, a, &b.scratch)
 	if err != nil {
 		return err

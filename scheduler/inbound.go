@@ -27,12 +27,16 @@ type inbound struct {
 	quick     int           // arrivals since the last idle time
 	unacked   int
 	due       time.Duration // when an ACK must go, Never if none is owed
+	run       int           // datagrams without a gap
+	retellAt  time.Duration // when the last ACK is to be repeated on another path, Never for not
+	retell    bool          // now
 }
 
 // received notes a datagram that was authenticated and is not a replay. owd is the receiver's clock minus the
 // datagram's timestamp.
 func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time.Duration, eliciting bool, ecn uint8, srtt time.Duration) {
 	idle := now-in.lastAt > ackQuickIdle
+	in.ran(now)
 	in.lastAt = at
 	in.bytes += uint64(size)
 	if idle {
@@ -69,6 +73,7 @@ func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time
 // the next datagram arrives.
 type Ack struct {
 	Path   PathID
+	Retold bool          // it came by another path
 	Delay  time.Duration // how long the largest waited at the receiver
 	Owd    time.Duration // relative one-way delay of the largest: receiver's clock minus sender's timestamp
 	CE     uint64        // congestion marks since the path began

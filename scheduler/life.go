@@ -137,6 +137,7 @@ func (b *Bond) Advance(now time.Duration) {
 		if p.state == Closed {
 			continue
 		}
+		p.in.quiet(now)
 		if now >= p.lossTime {
 			b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
 			if n := p.detectLost(now, &b.scratch); n > 0 {
@@ -329,7 +330,7 @@ func (b *Bond) Deadline() time.Duration {
 		if p.probeDue {
 			return 0
 		}
-		d = min(d, p.lossTime, p.in.due, p.probeAt)
+		d = min(d, p.lossTime, p.in.due, p.in.retellAt, p.probeAt)
 		switch p.state {
 		case Up:
 			d = min(d, p.suspectAt())

@@ -134,7 +134,7 @@ func (s *Session) frames(now time.Duration, p *path, a *Arrival, b *buf.Buf) (ke
 func (s *Session) controlFrame(now time.Duration, p *path, a *Arrival, kind wire.Kind, body []byte) bool {
 	switch kind {
 	case wire.KindAck:
-		return s.onAck(now, body)
+		return s.onAck(now, p.id, body)
 	case wire.KindSkip:
 		k, err := wire.ParseSkip(body)
 		if err != nil {
@@ -172,7 +172,7 @@ func (s *Session) controlFrame(now time.Duration, p *path, a *Arrival, kind wire
 	return true
 }
 
-func (s *Session) onAck(now time.Duration, body []byte) bool {
+func (s *Session) onAck(now time.Duration, via PathID, body []byte) bool {
 	var a wire.Ack
 	if wire.ParseAck(body, &a) != nil {
 		return false
@@ -186,7 +186,7 @@ func (s *Session) onAck(now time.Duration, body []byte) bool {
 	}
 	delay := time.Duration(min(a.DelayUS, uint64(time.Hour/time.Microsecond))) * time.Microsecond
 	err := s.bond.OnAck(now, scheduler.Ack{
-		Path: p.id, Delay: delay, Owd: s.owdOut.relative(a.OneWayUS), CE: a.CE, ECT: a.ECT, Ranges: s.ranges[:a.Count],
+		Path: p.id, Retold: via != p.id, Delay: delay, Owd: s.owdOut.relative(a.OneWayUS), CE: a.CE, ECT: a.ECT, Ranges: s.ranges[:a.Count],
 	})
 	if err != nil {
 		s.drops.BadAck++

@@ -50,6 +50,12 @@ func (s *Session) PullDatagrams(now time.Duration, out []Out) int {
 			out[n] = s.control(now, p)
 			n++
 		}
+		if n < len(out) && s.bond.RetellDue(p.sched) {
+			if via := s.bestPathBut(p); via != nil {
+				out[n] = s.retell(now, p, via)
+				n++
+			}
+		}
 	}
 	for n < len(out) && s.bond.HasSkips() {
 		o, ok := s.pullSkips(now)
@@ -235,11 +241,20 @@ func (s *Session) pullSkips(now time.Duration) (Out, bool) {
 	return s.finish(now, p, b, dg, p.to, scheduler.Datagram{Eliciting: true, Unpaced: true, Chunks: s.chunks}, 0), true
 }
 
+// retell repeats the acknowledgement of p, which has fallen silent, on another path.
+func (s *Session) retell(now time.Duration, p, via *path) Out {
+	b, dg := s.begin(now, via)
+	return s.finish(now, via, b, s.appendAck(now, p, dg), via.to, scheduler.Datagram{Unpaced: true}, 0)
+}
+
 // bestPath is the path in order with the shortest round trip, or nil.
-func (s *Session) bestPath() *path {
+func (s *Session) bestPath() *path { return s.bestPathBut(nil) }
+
+// bestPathBut is bestPath, without one of them.
+func (s *Session) bestPathBut(not *path) *path {
 	var best *path
 	for _, p := range s.paths {
-		if p.sched.State() == scheduler.Up && (best == nil || p.sched.SRTT() < best.sched.SRTT()) {
+		if p != not && p.sched.State() == scheduler.Up && (best == nil || p.sched.SRTT() < best.sched.SRTT()) {
 			best = p
 		}
 	}

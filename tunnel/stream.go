@@ -81,8 +81,8 @@ type stream struct {
 	resetSent  bool
 	resetCode  uint64 // also of a reset that waits
 	aborting   bool   // to be reset when all that was written has arrived
-	wroteFull  bool // its writer has been refused room and waits for StreamWritable
-	announced  bool // StreamReadable was told and not yet followed by a read
+	wroteFull  bool   // its writer has been refused room and waits for StreamWritable
+	announced  bool   // StreamReadable was told and not yet followed by a read
 	factsDirty uint8
 }
 

@@ -197,6 +197,21 @@ func TestStreamsSurviveAnOutage(t *testing.T) {
 	}
 }
 
+// A thin line is left, or one that is slower by far: what the dead one had delivered is not sent again before what is missing.
+func TestStreamsGoOnOverAThinLine(t *testing.T) {
+	slowWithRace(t)
+	for _, c := range []struct{ names, victim string }{{"VT", "V"}, {"VL", "V"}, {"AG", "G"}} {
+		at := 8 * time.Second
+		sc := bond(1, []string{c.names[:1], c.names[1:]}, Flow{Kind: Stream, Down: true, Start: 500 * ms})
+		sc.Faults = []Fault{Cut(at, c.victim, Both)}
+		r := start(t, sc)
+		advance(t, r, at+2*time.Second)
+		if stall := r.Flows[0].Silence(at-100*ms, at+2*time.Second); stall > 200*ms && c.victim != "G" || stall > 400*ms {
+			t.Errorf("%s without %s: silent for %v", c.names, c.victim, stall)
+		}
+	}
+}
+
 // With streams too, the same seed is the same run.
 func TestStreamsOfEqualSeeds(t *testing.T) {
 	slowWithRace(t)
