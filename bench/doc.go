@@ -4,12 +4,14 @@
 //	sets.go       the named sets of uplinks (DESIGN section 9)
 //	measure.go    what is measured on a set, in order
 //	fault.go      transfers during which something breaks
+//	transfers.go  short downloads, and requests beside a bulk download
 //	selfcheck.go  the emulator itself: asked against measured
 //	report.go     figures, JSON; table.go: the same for people
 //	labmain.go    the command lines; demo.go: the short one
 //
 // The lab (hosts, emulated lines, traffic) is bench/lab, the model of a line
-// bench/link; bench/sim runs the sets in virtual time.
+// bench/link; bench/sim runs the sets in virtual time (simcmd.go, simrandom.go,
+// simtransfers.go).
 //
 // A set is measured thus: each uplink alone with plain kernel TCP and no
 // bondd, all uplinks at the same time; then, through bondd, echoes on idle
