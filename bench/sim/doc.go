@@ -1,6 +1,6 @@
 // Package sim runs the scenarios of the bench in virtual time: two real
 // sessions (tunnel.Session) over the link model of bench/link, with models of
-// TCP and UDP hosts behind them. Thirty seconds of a bond of 110 Mb/s take one
+// TCP and UDP hosts and of applications behind them. Thirty seconds of a bond of 110 Mb/s take one
 // or two; nothing sleeps, nothing is random but by the seed.
 //
 //	client ── gateway ══ lines ══ exit ── pipe ── server        Run (run.go)
@@ -20,6 +20,7 @@
 //	packet.go       IPv4, TCP and UDP as bytes, because the session reads 5-tuples
 //	tcp*.go         TCP; segments.go its scoreboard; cc.go, hystart.go, bbr.go
 //	                congestion control
+//	stream.go       the applications at both ends of a stream
 //	udp.go          datagrams at a constant rate, and echoes
 //
 // # Steps
@@ -48,6 +49,15 @@
 // 2.5 against 1.9 .. 3.1 (30 Mb/s, 0.5 %, 50 ms) Mb/s. Through the bond, packets,
 // one flow: V+A 96 against 95 % of the limit in the lab, V+L 92 against 93, V+T 95
 // against 91. On L2+L3 both scatter between 50 and 90 % from seed to seed.
+//
+// # Streams
+//
+// A stream's applications stand at the sessions, where the node has its TCP
+// connections: they write blocks of 64 KB while the session has room and read
+// all there is, or at a limited rate. A download is the answer to a request of
+// 200 bytes. Every byte is compared with what was written, every end with what
+// was ended. The connections between the client and the gateway, and between the
+// exit and the server, cost nothing; ServerDelay does not hold for them.
 //
 // # Ownership and goroutines
 //
