@@ -55,7 +55,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var (
 		f         = flag.NewFlagSet("bondd bench sim", flag.ContinueOnError)
 		list      = f.Bool("list", false, "list the sets and end")
-		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"")
+		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"; r7 is the random set of that number")
 		service   = f.String("service", "packet", "service that carries the traffic: packet")
 		traffic   = f.String("traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
 		direction = f.String("direction", "both", "down (server to LAN), up, or both")
@@ -86,7 +86,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		writeSets(stdout)
 		return exitOK
 	}
-	chosen, err := FindSets(*sets)
+	chosen, err := simSets(*sets, *seed)
 	if err != nil {
 		return wrong("%v", err)
 	}

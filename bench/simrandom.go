@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -54,6 +55,24 @@ func randomSet(seed uint64, i int) Set {
 	}
 	s.Title = strings.Join(titles, " | ")
 	return s
+}
+
+// simSets resolves a list of names as FindSets does; beside them r7 is the random set number 7 of the seed, which --random has listed.
+func simSets(list string, seed uint64) ([]Set, error) {
+	var out []Set
+	for name := range strings.SplitSeq(list, ",") {
+		if i, err := strconv.Atoi(strings.TrimPrefix(name, "r")); err == nil && strings.HasPrefix(name, "r") && i >= 0 {
+			s := randomSet(seed, i)
+			out = append(out, s)
+			continue
+		}
+		s, err := FindSets(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s...)
+	}
+	return out, nil
 }
 
 // random measures n random sets, on all processors, and lists the worst against

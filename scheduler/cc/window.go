@@ -93,6 +93,11 @@ func (c *BBR) target() int {
 		w = 1.1*path + noise
 	default:
 		w = 2*path + noise
+		if c.stand <= c.low() {
+			// Twice what is on the way, jitter included: with room for one of it only, a short road with long jitter never
+			// shows a rate above the estimate. Not while a queue stands: there it would be filled.
+			w += bw * min(c.noise, 2*c.jitter).Seconds()
+		}
 	}
 	floor := minWindow
 	if c.state == startup {
