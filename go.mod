@@ -9,6 +9,7 @@ require (
 	github.com/pion/transport/v2 v2.2.10
 	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8
 	github.com/vishvananda/netlink v1.3.1
+	github.com/xtaci/smux v1.5.56
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
 )
@@ -17,7 +18,6 @@ require (
 	github.com/google/go-cmp v0.6.0 // indirect
 	github.com/mdlayher/socket v0.5.0 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
-	github.com/xtaci/smux v1.5.56 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.6.0 // indirect
 )
