@@ -222,6 +222,8 @@ func (n *news) take() told {
 
 func (g *gateway) pathUp(*engine) { g.news.tell(func(t *told) { t.up, t.lost = true, "" }) }
 
+func (g *gateway) pathChanged(uplink string, up bool) { g.carriers.pathChanged(uplink, up) }
+
 func (g *gateway) mtuChanged(_ *engine, mtu int) { g.news.tell(func(t *told) { t.mtu = mtu }) }
 
 func (g *gateway) peerClosed(*engine) {

@@ -14,12 +14,12 @@ func TestWatch(t *testing.T) {
 		p := newPair(t, 1, line, line)
 		p.run(3*time.Second, nil)
 		p.ends[0].s.Watch(p.now, watch)
-		p.run(p.now + 2*time.Second + 320*time.Millisecond, nil) // somewhere between two probes
+		p.run(p.now+2*time.Second+320*time.Millisecond, nil) // somewhere between two probes
 		cut := p.now
 		p.filter = func(_ int, path int, _ []byte) bool { return path != 1 }
 		p.ends[0].events = nil
 		for p.now < cut+5*time.Second {
-			p.run(p.now + 10*time.Millisecond, nil)
+			p.run(p.now+10*time.Millisecond, nil)
 			for _, e := range p.ends[0].events {
 				if e.Kind == PathDown && e.Path == 1 {
 					return p.now - cut

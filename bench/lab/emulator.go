@@ -24,6 +24,7 @@ type packet struct {
 type direction struct {
 	from, to int // file descriptors
 	link     *link.Link[*packet]
+	strip    bool   // MPTCP options are removed
 	failed   uint64 // writes the kernel refused
 }
 
@@ -118,6 +119,9 @@ func (e *emulator) accept(d *direction) {
 			return
 		}
 		p.n = n
+		if d.strip {
+			stripMPTCP(p.data[:n])
+		}
 		if !d.link.Send(e.now(), n, p).Accepted() {
 			e.free = append(e.free, p)
 		}

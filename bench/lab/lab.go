@@ -20,6 +20,10 @@ type Config struct {
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
 	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
+	// Mode is the gateway's stream.mode; "" means "bond": the stream service alone.
+	Mode    string
+	NoMPTCP []string // hosts on which the kernel's MPTCP is off, by name: "gateway", "exit"
+	Strip   []int    // uplinks on which a box removes the MPTCP option from TCP packets
 }
 
 // Lab is a running lab. Its measuring methods may be used side by side.

@@ -37,8 +37,8 @@ func Check() Support {
 // (blackhole_timeout): whether an uplink strips it is for its owner to find out.
 func Sysctls() map[string]string {
 	const key = "mptcp/blackhole_timeout" // since Linux 6.12
-	if _, err := os.Stat(procNet + key); err != nil {
-		return nil
+	if unix.Access(procNet+key, unix.W_OK) != nil {
+		return nil // there is none, or it cannot be changed from within a container
 	}
 	return map[string]string{"net/" + key: "0"}
 }

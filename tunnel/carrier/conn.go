@@ -49,6 +49,7 @@ type Conn struct {
 	streams map[uint32]*Stream
 	highest uint32               // id of the stream that was taken last
 	early   map[uint32][]message // for streams that were not taken yet
+	past    int64                // bytes of streams that are over
 	queue   []work
 	wake    chan struct{} // one token: queue is not empty
 }
@@ -191,7 +192,19 @@ func (c *Conn) take(s *smux.Stream) (*Stream, bool) {
 func (c *Conn) forget(st *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.past += st.moved.Load()
 	delete(c.streams, st.id)
+}
+
+// Moved is how many bytes its streams have carried so far, both ways.
+func (c *Conn) Moved() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.past
+	for _, s := range c.streams {
+		n += s.moved.Load()
+	}
+	return n
 }
 
 // load counts the streams, and tells whether one of them is a bulk transfer.

@@ -1,0 +1,103 @@
+package lab
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bondd/bondd/endpoints"
+)
+
+// carriedBy waits until new connections go by one of the ways and the gateway says why with one of its words.
+func carriedBy(t *testing.T, l *Lab, way, why string) *endpoints.CarrierStatus {
+	t.Helper()
+	var last *endpoints.CarrierStatus
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		st, err := l.Status(t.Context(), l.Gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last = st.Carriers; last.InUse == way && strings.Contains(last.Why, why) {
+			return last
+		}
+		pause(context.Background(), 100*time.Millisecond)
+	}
+	t.Fatalf("new connections go by %q because %q; want %q because %q: %+v", last.InUse, last.Why, way, why, last)
+	return nil
+}
+
+func (l *Lab) must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(l.Explain(err))
+	}
+}
+
+// transfer makes a short one and returns its rate in Mb/s.
+func transfer(t *testing.T, l *Lab, up bool) float64 {
+	t.Helper()
+	const settle, total = 700 * time.Millisecond, 2 * time.Second
+	r, err := l.TCP(t.Context(), TCPSpec{Source: LAN4, Up: up, Flows: 1, Duration: total})
+	if err == nil {
+		err = r.Err()
+	}
+	l.must(t, err)
+	return r.Mbps(settle, total)
+}
+
+// TestBondMPTCP carries real TCP by the kernel's MPTCP, also when an uplink has become a black hole; and nothing is left of it.
+func TestBondMPTCP(t *testing.T) {
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "mptcp"})
+	ctx := t.Context()
+	l.must(t, l.forwarding(ctx, false))
+	before := state(t, l)
+	l.must(t, l.StartBond(ctx))
+	carriedBy(t, l, "mptcp", "configuration")
+	for _, up := range []bool{false, true} {
+		if rate := transfer(t, l, up); rate < 22 { // one line has 20; a busy machine is not held to the sum
+			t.Errorf("up %v: %.1f Mb/s over two lines of 20", up, rate)
+		}
+	}
+	st, err := l.Status(ctx, l.Gateway)
+	l.must(t, err)
+	if st.Carriers.Opened < 2 || st.Carriers.Subflows < 2*st.Carriers.Carriers-1 {
+		t.Errorf("carriers of the gateway: %+v", st.Carriers)
+	}
+	l.must(t, l.Kill(ctx, l.Gateway))
+	l.must(t, l.StartGateway(ctx))
+	l.must(t, l.WaitBond(ctx, bondTimeout))
+	carriedBy(t, l, "mptcp", "configuration")
+	transfer(t, l, false)
+	l.must(t, l.StopBond(ctx))
+	l.must(t, l.forwarding(ctx, false))
+	if d := difference(before, state(t, l)); d != "" {
+		t.Errorf("left behind after an orderly end:\n%s", d)
+	}
+}
+
+// TestMPTCPStripped: where MPTCP does not get through, connections go by the bond, from the first one on.
+func TestMPTCPStripped(t *testing.T) {
+	for _, x := range []struct {
+		name, why string
+		cfg       Config
+	}{
+		{"exit", "exit's kernel", Config{NoMPTCP: []string{"exit"}}},
+		{"gateway", "switched off", Config{NoMPTCP: []string{"gateway"}}},
+		{"everywhere", "stripped", Config{Strip: []int{0, 1}}},
+		{"one", "stripped", Config{Strip: []int{1}}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			x.cfg.Uplinks, x.cfg.Seed, x.cfg.Streams, x.cfg.Mode = pair(), 1, true, "auto"
+			l := openLab(t, x.cfg)
+			l.must(t, l.StartBond(t.Context()))
+			if rate := transfer(t, l, false); rate < 22 {
+				t.Errorf("%.1f Mb/s over two lines of 20", rate)
+			}
+			st := carriedBy(t, l, "bond", x.why)
+			if len(st.Uplinks) != 2 || len(x.cfg.NoMPTCP) == 0 && (st.Uplinks[1].MPTCP != "stripped" || st.Uplinks[1].In) {
+				t.Errorf("uplinks: %+v", st.Uplinks)
+			}
+		})
+	}
+}
