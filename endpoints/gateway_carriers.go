@@ -29,6 +29,9 @@ const (
 	carrierTime = 6 * time.Second
 	// lastResortAfter is how long the bond has to be without a path before connections go by carriers for that reason.
 	lastResortAfter = 2 * time.Second
+	// failAfter is how long a suspect path is given before its uplink is taken from the kernel: one that is only late, as on a busy machine,
+	// has answered its first probe by then.
+	failAfter = 60 * time.Millisecond
 	// wellAfter is how long a path that had failed has to answer before the kernel may use its uplink again.
 	wellAfter = time.Second
 )
@@ -87,6 +90,8 @@ type carryWay struct {
 type pathNews struct {
 	uplink string // interface
 	up     bool
+	late   bool // it failed failAfter ago, for the down-th time
+	down   int
 }
 
 // openCarriers starts what belongs to carriers, unless the configuration or the machine is without.
@@ -153,7 +158,7 @@ func (c *gatewayCarriers) pathChanged(interfaceName string, up bool) {
 		return
 	}
 	select {
-	case c.paths <- pathNews{interfaceName, up}:
+	case c.paths <- pathNews{uplink: interfaceName, up: up}:
 	default: // the next look at the statistics finds it
 	}
 }

@@ -44,7 +44,8 @@ type carryUplink struct {
 	checkAt  time.Time   // of the next one
 
 	up       bool // its path in the bond answers
-	failing  bool // and it did before; its endpoint is gone
+	downs    int  // how often it has failed
+	failing  bool // its endpoint is gone, because it did not answer
 	wellFrom time.Time
 	endpoint bool
 
@@ -184,7 +185,7 @@ func (u *carryUplink) learn(now time.Time, p tunnel.PathStats) {
 	u.ours.add(p.SentDatagrams, p.LostDatagrams)
 }
 
-// pathNews acts on a path that has failed: its endpoint goes at once, and both kernels send what is under way by the others.
+// pathNews acts on a path that has failed: its endpoint goes, and both kernels send what is under way by the others.
 func (c *gatewayCarriers) pathNews(n pathNews) {
 	u := c.uplinks[n.uplink]
 	if u == nil {
@@ -196,7 +197,21 @@ func (c *gatewayCarriers) pathNews(n pathNews) {
 		}
 		return
 	}
-	u.up, u.since = false, time.Now()
+	if !n.late {
+		u.up, u.since = false, time.Now()
+		u.downs++
+		again := pathNews{uplink: n.uplink, late: true, down: u.downs}
+		time.AfterFunc(failAfter, func() {
+			select {
+			case c.paths <- again:
+			default:
+			}
+		})
+		return
+	}
+	if u.up || n.down != u.downs {
+		return // it has answered
+	}
 	others := false
 	for _, o := range c.uplinks {
 		others = others || o != u && o.endpoint && o.up

@@ -77,6 +77,7 @@ func hostMain() int {
 		"net":          op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
 		"tun":          op(h.tun),
 		"file":         op(h.file),
+		"multipath":    op(multipath),
 		"state":        op(netState),
 		"daemon.start": op(h.startDaemon),
 		"daemon.stop":  op(h.stopDaemon),

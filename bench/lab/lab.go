@@ -48,6 +48,11 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 			return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
 	}
+	for _, i := range cfg.Strip {
+		if i < 0 || i >= len(cfg.Uplinks) {
+			return nil, fmt.Errorf("there is no uplink %d to strip MPTCP on: there are %d, from 0", i, len(cfg.Uplinks))
+		}
+	}
 	l := &Lab{cfg: cfg, spawner: newSpawner()}
 	if err := l.open(ctx); err != nil {
 		l.Close()
