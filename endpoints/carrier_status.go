@@ -70,10 +70,8 @@ func (c *gatewayCarriers) report() *CarrierStatus {
 	}
 	for _, conn := range c.pool.Conns() {
 		st.Carriers++
-		if cc, ok := conn.NetConn().(carrierConn); ok {
-			if info, err := c.g.host.multipath.read(cc.tcp); err == nil {
-				st.Subflows += info.Count
-			}
+		if info, err := c.g.readCarrier(conn); err == nil {
+			st.Subflows += info.Count
 		}
 	}
 	return &st

@@ -29,8 +29,8 @@ const (
 	carrierTime = 6 * time.Second
 	// lastResortAfter is how long the bond has to be without a path before connections go by carriers for that reason.
 	lastResortAfter = 2 * time.Second
-	// failAfter is how long a suspect path is given before its uplink is taken from the kernel: one that is only late, as on a busy machine,
-	// has answered its first probe by then.
+	// failAfter is how long a suspect path is given, at least, before its uplink is taken from the kernel: one that has lost a probe or is
+	// late, as on a busy machine, has answered by then, or the kernel's own subflows have moved something.
 	failAfter = 60 * time.Millisecond
 	// wellAfter is how long a path that had failed has to answer before the kernel may use its uplink again.
 	wellAfter = time.Second
@@ -216,7 +216,7 @@ func (c *gatewayCarriers) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-c.paths:
-			c.pathNews(n)
+			c.pathNews(ctx, n)
 			continue
 		case r := <-c.checks:
 			c.checked(r)

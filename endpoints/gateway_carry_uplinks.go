@@ -43,9 +43,10 @@ type carryUplink struct {
 	check    checkResult // the last one
 	checkAt  time.Time   // of the next one
 
-	up       bool // its path in the bond answers
-	downs    int  // how often it has failed
-	failing  bool // its endpoint is gone, because it did not answer
+	up       bool   // its path in the bond answers
+	downs    int    // how often it has failed
+	progress uint64 // when it failed last
+	failing  bool   // its endpoint is gone, because it did not answer
 	wellFrom time.Time
 	endpoint bool
 
@@ -186,7 +187,7 @@ func (u *carryUplink) learn(now time.Time, p tunnel.PathStats) {
 }
 
 // pathNews acts on a path that has failed: its endpoint goes, and both kernels send what is under way by the others.
-func (c *gatewayCarriers) pathNews(n pathNews) {
+func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 	u := c.uplinks[n.uplink]
 	if u == nil {
 		return
@@ -200,8 +201,9 @@ func (c *gatewayCarriers) pathNews(n pathNews) {
 	if !n.late {
 		u.up, u.since = false, time.Now()
 		u.downs++
+		u.progress = c.progress(u)
 		again := pathNews{uplink: n.uplink, late: true, down: u.downs}
-		time.AfterFunc(failAfter, func() {
+		time.AfterFunc(max(failAfter, u.rtt*3/2), func() {
 			select {
 			case c.paths <- again:
 			default:
@@ -211,6 +213,9 @@ func (c *gatewayCarriers) pathNews(n pathNews) {
 	}
 	if u.up || n.down != u.downs {
 		return // it has answered
+	}
+	if p := c.stats(ctx)[wayKey{n.uplink, u.remote}]; p.State == scheduler.Up.String() || c.progress(u) != u.progress {
+		return // so it has, or TCP goes on: perhaps only datagrams are lost
 	}
 	others := false
 	for _, o := range c.uplinks {
@@ -224,6 +229,30 @@ func (c *gatewayCarriers) pathNews(n pathNews) {
 		c.g.log.Warn("an MPTCP endpoint is not removed", "uplink", u.terms.Name, "error", err)
 	}
 	c.g.log.Info("uplink taken from MPTCP", "uplink", u.terms.Name)
+}
+
+// progress is how much the kernel has moved by an uplink, in bytes, over all carriers: it grows while the uplink carries.
+func (c *gatewayCarriers) progress(u *carryUplink) (n uint64) {
+	from := sourceOf(u.uplink, u.remote.Addr())
+	for _, conn := range c.pool.Conns() {
+		if info, err := c.g.readCarrier(conn); err == nil {
+			for _, f := range info.Subflows {
+				if f.Local.Addr() == from {
+					n += f.Received + f.Acked
+				}
+			}
+		}
+	}
+	return n
+}
+
+// readCarrier reads what the kernel tells of a carrier of this gateway.
+func (g *gateway) readCarrier(c *carrier.Conn) (mptcp.Info, error) {
+	conn, ok := c.NetConn().(carrierConn)
+	if !ok {
+		return mptcp.Info{}, mptcp.ErrPlain
+	}
+	return g.host.multipath.read(conn.tcp)
 }
 
 func (u *carryUplink) mptcpEndpoint() mptcp.Endpoint {
