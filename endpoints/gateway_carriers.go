@@ -44,13 +44,15 @@ type gatewayCarriers struct {
 	support mptcp.Support
 	manager endpointManager // nil: none, or not before it is needed
 	denied  string          // why there is no manager
+	ctx     context.Context // of all that runs here
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // run, and the checks it starts
 	begun   time.Time
 
 	use    atomic.Bool // new connections go by carriers
 	share  atomic.Bool // also several on one
-	plain  atomic.Bool // carriers may be plain TCP: the last resort
+	last   atomic.Bool // the bond is of no use: carriers are waited for
+	plain  atomic.Bool // and may be plain TCP
 	opened atomic.Uint64
 
 	paths    chan pathNews
@@ -108,7 +110,7 @@ func (g *gateway) openCarriers() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
+	c.ctx, c.cancel = ctx, cancel
 	c.begun = time.Now()
 	c.wake = make(chan struct{}, 1)
 	c.paths = make(chan pathNews, 64)
@@ -179,14 +181,40 @@ func (c *gatewayCarriers) open(target []byte) *carrier.Stream {
 // take carries a connection, or says that it does not. failed is told if its target was not reached.
 func (c *gatewayCarriers) take(conn dial.Conn, target []byte, failed func(code uint64)) bool {
 	s := c.open(target)
-	if s == nil {
+	if s == nil && !c.waits() {
 		return false
 	}
-	if !c.g.flows.run(func() { relayCarried(s, conn, failed) }) {
-		s.Close()
+	if !c.g.flows.run(func() {
+		if s == nil {
+			s = c.await(c.ctx, target)
+		}
+		if s == nil {
+			abort(conn)
+			return
+		}
+		relayCarried(s, conn, failed)
+	}) {
+		if s != nil {
+			s.Close()
+		}
 		abort(conn)
 	}
 	return true
+}
+
+// waits tells whether it is better to wait for a carrier than to go by the bond.
+func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() }
+
+// await waits for a carrier; nil if none has come for as long as a stream waits for a session.
+func (c *gatewayCarriers) await(ctx context.Context, target []byte) *carrier.Stream {
+	ctx, cancel := context.WithTimeout(ctx, streamGrace)
+	defer cancel()
+	s, err := c.pool.Await(ctx, target, true)
+	if err != nil {
+		return nil
+	}
+	c.opened.Add(1)
+	return s
 }
 
 // dialCarried connects to a target by a carrier, and waits until the exit has reached it. Nil without an error: not by a carrier.
@@ -196,6 +224,9 @@ func (c *gatewayCarriers) dialCarried(ctx context.Context, t dial.Target) (dial.
 		return nil, nil // the stream says the same
 	}
 	s := c.open(b)
+	if s == nil && c.waits() {
+		s = c.await(ctx, b)
+	}
 	if s == nil {
 		return nil, nil
 	}
@@ -248,15 +279,14 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.startChecks(ctx, now, &w, ways)
 	c.askView(ctx, now)
 
-	alive := c.g.engine.alive.Load()
+	takes := slices.Contains(w.capabilities, capCarriers)
 	switch {
-	case alive:
+	case !takes || c.anyUp(): // not the engine's word: a session counts as alive until it has proven not to be
 		c.deadFrom = time.Time{}
 	case c.deadFrom.IsZero():
 		c.deadFrom = now
 	}
-	takes := slices.Contains(w.capabilities, capCarriers)
-	lastResort := takes && !alive && now.Sub(c.deadFrom) >= lastResortAfter
+	lastResort := !c.deadFrom.IsZero() && now.Sub(c.deadFrom) >= lastResortAfter
 	in := c.input(&w, ways)
 	c.choice.Judge(now.Sub(c.begun), in)
 	kernel, why := c.choice.Kernel()
@@ -276,6 +306,7 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	case kernel:
 		inUse = "mptcp"
 	}
+	c.last.Store(lastResort)
 	c.plain.Store(lastResort && !possible)
 	c.share.Store(lastResort || c.g.cfg.Stream.Mode == config.CarryMPTCP)
 	c.mu.Lock()
@@ -286,6 +317,16 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.syncEndpoints(possible)
 	c.watch(inUse == "mptcp")
 	c.publish(inUse, why)
+}
+
+// anyUp tells whether the bond has a path.
+func (c *gatewayCarriers) anyUp() bool {
+	for _, u := range c.uplinks {
+		if u.up {
+			return true
+		}
+	}
+	return false
 }
 
 // missing is why there is no kernel MPTCP; empty if there is.

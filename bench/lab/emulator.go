@@ -25,6 +25,7 @@ type direction struct {
 	from, to int // file descriptors
 	link     *link.Link[*packet]
 	strip    bool   // MPTCP options are removed
+	noUDP    bool   // UDP is dropped
 	failed   uint64 // writes the kernel refused
 }
 
@@ -122,7 +123,7 @@ func (e *emulator) accept(d *direction) {
 		if d.strip {
 			stripMPTCP(p.data[:n])
 		}
-		if !d.link.Send(e.now(), n, p).Accepted() {
+		if d.noUDP && isUDP(p.data[:n]) || !d.link.Send(e.now(), n, p).Accepted() {
 			e.free = append(e.free, p)
 		}
 	}

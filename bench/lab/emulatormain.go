@@ -50,6 +50,9 @@ func emulatorMain() int {
 					for _, i := range a.Strip {
 						e.dirs[2*i].strip, e.dirs[2*i+1].strip = true, true
 					}
+					for _, i := range a.NoUDP {
+						e.dirs[2*i].noUDP, e.dirs[2*i+1].noUDP = true, true
+					}
 				})
 			}
 			return struct{}{}, err
@@ -83,6 +86,7 @@ type emulatorArgs struct {
 	Uplinks []Uplink `json:"uplinks"`
 	Seed    uint64   `json:"seed"`
 	Strip   []int    `json:"strip,omitempty"`
+	NoUDP   []int    `json:"no_udp,omitempty"`
 }
 
 // Change is a change to both directions of an uplink while it runs. Nil leaves
@@ -126,7 +130,7 @@ func (l *Lab) startEmulator(ctx context.Context) (err error) {
 		f.Close()
 	}
 	l.devices = nil
-	return l.emulator.call(ctx, "open", emulatorArgs{l.cfg.Uplinks, l.cfg.Seed, l.cfg.Strip}, nil)
+	return l.emulator.call(ctx, "open", emulatorArgs{l.cfg.Uplinks, l.cfg.Seed, l.cfg.Strip, l.cfg.NoUDP}, nil)
 }
 
 // Change changes an uplink.

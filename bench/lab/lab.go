@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,7 @@ type Config struct {
 	Mode    string
 	NoMPTCP []string // hosts on which the kernel's MPTCP is off, by name: "gateway", "exit"
 	Strip   []int    // uplinks on which a box removes the MPTCP option from TCP packets
+	NoUDP   []int    // uplinks on which a box drops UDP
 }
 
 // Lab is a running lab. Its measuring methods may be used side by side.
@@ -48,9 +50,9 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 			return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
 	}
-	for _, i := range cfg.Strip {
+	for _, i := range slices.Concat(cfg.Strip, cfg.NoUDP) {
 		if i < 0 || i >= len(cfg.Uplinks) {
-			return nil, fmt.Errorf("there is no uplink %d to strip MPTCP on: there are %d, from 0", i, len(cfg.Uplinks))
+			return nil, fmt.Errorf("there is no uplink %d: there are %d, from 0", i, len(cfg.Uplinks))
 		}
 	}
 	l := &Lab{cfg: cfg, spawner: newSpawner()}

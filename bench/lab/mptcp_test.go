@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,16 +15,16 @@ func carriedBy(t *testing.T, l *Lab, way, why string) *endpoints.CarrierStatus {
 	t.Helper()
 	var last *endpoints.CarrierStatus
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		st, err := l.Status(t.Context(), l.Gateway)
-		if err != nil {
-			t.Fatal(err)
+		st, err := l.Status(t.Context(), l.Gateway) // an error: it has not begun yet
+		if err == nil {
+			last = st.Carriers
 		}
-		if last = st.Carriers; last.InUse == way && strings.Contains(last.Why, why) {
+		if last != nil && last.InUse == way && strings.Contains(last.Why, why) {
 			return last
 		}
 		pause(context.Background(), 100*time.Millisecond)
 	}
-	t.Fatalf("new connections go by %q because %q; want %q because %q: %+v", last.InUse, last.Why, way, why, last)
+	t.Fatalf("new connections do not go by %q because %q: %+v", way, why, last)
 	return nil
 }
 
@@ -83,7 +84,6 @@ func TestMPTCPStripped(t *testing.T) {
 		cfg       Config
 	}{
 		{"exit", "exit's kernel", Config{NoMPTCP: []string{"exit"}}},
-		{"gateway", "switched off", Config{NoMPTCP: []string{"gateway"}}},
 		{"everywhere", "stripped", Config{Strip: []int{0, 1}}},
 		{"one", "stripped", Config{Strip: []int{1}}},
 	} {
@@ -99,5 +99,67 @@ func TestMPTCPStripped(t *testing.T) {
 				t.Errorf("uplinks: %+v", st.Uplinks)
 			}
 		})
+	}
+}
+
+// TestMPTCPAuto: when the bond has measured two alike lines, new connections go by the kernel.
+func TestMPTCPAuto(t *testing.T) {
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "auto"})
+	l.must(t, l.StartBond(t.Context()))
+	carriedBy(t, l, "bond", "measured")
+	transfer(t, l, false)
+	transfer(t, l, true)
+	carriedBy(t, l, "mptcp", "fit")
+	transfer(t, l, false)
+	st, err := l.Status(t.Context(), l.Gateway)
+	l.must(t, err)
+	if st.Carriers.Opened == 0 {
+		t.Errorf("no connection has gone by a carrier: %+v", st.Carriers)
+	}
+}
+
+// TestNoUDP: where no datagram comes through, connections go by carriers, the last resort.
+func TestNoUDP(t *testing.T) {
+	for _, x := range []struct {
+		way   string
+		strip []int
+	}{{"mptcp", nil}, {"tcp", []int{0, 1}}} {
+		t.Run(x.way, func(t *testing.T) {
+			l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "auto", NoUDP: []int{0, 1}, Strip: x.strip})
+			l.must(t, l.forwarding(t.Context(), false))
+			k, err := newKeys()
+			l.must(t, err)
+			l.keys = k
+			l.must(t, l.StartExit(t.Context()))
+			l.must(t, l.StartGateway(t.Context()))
+			carriedBy(t, l, x.way, "no datagrams")
+			if rate := transfer(t, l, false); rate < 5 {
+				t.Errorf("%.1f Mb/s", rate)
+			}
+		})
+	}
+}
+
+// TestStrip takes the option out of a SYN as a kernel makes it, and mends the checksum.
+func TestStrip(t *testing.T) {
+	p := append(make([]byte, 20), 0x9c, 0x40, 0x1b, 0xcd, 0, 0, 0, 1, 0, 0, 0, 0, 0x70, 2, 0xff, 0xff, 0, 0, 0, 0,
+		1, 30, 4, 0x81, 0, 2, 4, 5) // nop, MPTCP of 4 bytes; the last three are an end and what is behind it
+	p[0], p[9] = 0x45, 6
+	plain := slices.Clone(p)
+	copy(plain[41:], []byte{1, 1, 1, 1})
+	stripMPTCP(p)
+	if !slices.Equal(p[:36], plain[:36]) || !slices.Equal(p[38:], plain[38:]) {
+		t.Errorf("got  %x\nwant %x", p, plain)
+	}
+	sum := uint32(6 + 28) // of a segment with its checksum and the pseudo-header: all ones
+	for i := 12; i < len(p); i += 2 {
+		sum += uint32(p[i])<<8 + uint32(p[i+1])
+	}
+	if sum = sum>>16 + sum&0xffff; sum != 0xffff {
+		t.Errorf("checksum %x leaves %x", p[36:38], sum)
+	}
+	again := slices.Clone(p)
+	if stripMPTCP(again); !slices.Equal(again, p) {
+		t.Error("a packet without the option was changed")
 	}
 }

@@ -56,3 +56,9 @@ func stripMPTCP(p []byte) {
 	}
 	binary.BigEndian.PutUint16(seg[16:], ^uint16(sum))
 }
+
+// isUDP tells whether an IPv4 packet is UDP.
+func isUDP(p []byte) bool {
+	const udp = 17
+	return len(p) >= 20 && p[0]>>4 == 4 && p[9] == udp
+}

@@ -44,7 +44,8 @@ type Pool struct {
 	mu      sync.Mutex
 	on      bool
 	over    bool
-	members []*member // the one used last comes last
+	came    chan struct{} // closed when a carrier has come
+	members []*member     // the one used last comes last
 	dials   int
 }
 
@@ -56,7 +57,7 @@ type member struct {
 
 // NewPool makes a Pool, which dials once Run runs and it was switched on.
 func NewPool(cfg PoolConfig) *Pool {
-	return &Pool{cfg: cfg, wake: make(chan struct{}, 1)}
+	return &Pool{cfg: cfg, wake: make(chan struct{}, 1), came: make(chan struct{})}
 }
 
 // Switch switches the pool on or off. Off, it has no carrier without streams and opens no streams; those that are open go on.
@@ -88,6 +89,24 @@ func (p *Pool) Open(target []byte, share bool) (*Stream, error) {
 			return s, nil
 		}
 		m.shut() // the next one may be well; Run joins this one
+	}
+}
+
+// Await is Open that waits for a carrier, until ctx ends.
+func (p *Pool) Await(ctx context.Context, target []byte, share bool) (*Stream, error) {
+	for {
+		p.mu.Lock()
+		came := p.came
+		p.mu.Unlock()
+		s, err := p.Open(target, share)
+		if !errors.Is(err, ErrNone) {
+			return s, err
+		}
+		select {
+		case <-came:
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
 }
 
@@ -241,6 +260,8 @@ func (p *Pool) join(c *Conn, wg *sync.WaitGroup) {
 	m := &member{c, time.Now()}
 	p.mu.Lock()
 	p.members = slices.Insert(p.members, 0, m) // those that have been used come first in turn
+	close(p.came)
+	p.came = make(chan struct{})
 	p.mu.Unlock()
 	wg.Go(func() { // ends with the carrier, which closeAll ends at the latest
 		<-c.Done()

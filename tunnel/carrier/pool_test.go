@@ -78,8 +78,7 @@ func TestPoolReuse(t *testing.T) {
 func TestPoolBulk(t *testing.T) {
 	n := newNetwork(t)
 	p, _ := n.pool(1, 1)
-	until(t, "a carrier", func() bool { return p.idleCount() == 1 })
-	bulk, err := p.Open([]byte("bulk"), true)
+	bulk, err := p.Await(t.Context(), []byte("bulk"), true) // before there is a carrier
 	if err != nil {
 		t.Fatal(err)
 	}
