@@ -34,6 +34,7 @@ var targetView = []byte{0xff, 0}
 // carrierView is how an exit sees a carrier and the paths of its gateway.
 type carrierView struct {
 	MPTCP bool           `json:"mptcp"` // not fallen back to plain TCP
+	Able  bool           `json:"able"`  // the exit's kernel speaks it
 	From  netip.AddrPort `json:"from"`
 	Paths []pathView     `json:"paths,omitempty"` // of the gateway's session
 }
@@ -154,7 +155,7 @@ func (x *exit) carryStream(ctx context.Context, g *config.Gateway, d targetDiale
 // tellView answers a gateway that asks.
 func (x *exit) tellView(ctx context.Context, g *config.Gateway, conn net.Conn, s *carrier.Stream) {
 	defer s.Close()
-	v := carrierView{MPTCP: x.host.isMPTCP(conn), From: addrPort(conn.RemoteAddr())}
+	v := carrierView{MPTCP: x.host.isMPTCP(conn), Able: x.host.mptcpSupport().Missing == "", From: addrPort(conn.RemoteAddr())}
 	var current *association
 	x.mu.Lock()
 	for _, a := range x.sessions {

@@ -83,6 +83,7 @@ type checkResult struct {
 	err      error // the exit was not reached by TCP
 	here     bool  // this end has MPTCP on it
 	there    bool  // and the exit
+	exit     bool  // whose kernel speaks it
 	rtt      time.Duration
 	from, to netip.AddrPort
 }
@@ -364,7 +365,7 @@ func (g *gateway) checkWay(ctx context.Context, y carryWay) checkResult {
 		r.err = err
 		return r
 	}
-	r.there, r.from = v.MPTCP, v.From
+	r.there, r.exit, r.from = v.MPTCP, v.Able, v.From
 	return r
 }
 

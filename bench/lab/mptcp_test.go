@@ -95,6 +95,9 @@ func TestMPTCPStripped(t *testing.T) {
 				t.Errorf("%.1f Mb/s over two lines of 20", rate)
 			}
 			st := carriedBy(t, l, "bond", x.why)
+			if x.name == "one" {
+				netchecks(t, l)
+			}
 			if len(st.Uplinks) != 2 || len(x.cfg.NoMPTCP) == 0 && (st.Uplinks[1].MPTCP != "stripped" || st.Uplinks[1].In) {
 				t.Errorf("uplinks: %+v", st.Uplinks)
 			}
@@ -161,5 +164,25 @@ func TestStrip(t *testing.T) {
 	again := slices.Clone(p)
 	if stripMPTCP(again); !slices.Equal(again, p) {
 		t.Error("a packet without the option was changed")
+	}
+}
+
+// netchecks looks at a gateway whose second uplink strips MPTCP: while bondd runs, and without it.
+func netchecks(t *testing.T, l *Lab) {
+	t.Helper()
+	for _, running := range []bool{true, false} {
+		if !running {
+			l.must(t, l.Gateway.call(t.Context(), "daemon.stop", stopArgs{}, nil))
+		}
+		n, err := l.Netcheck(t.Context())
+		l.must(t, err)
+		if machine, uplinks := n.Complete(); !machine || !uplinks || n.Running != running || len(n.Uplinks) != 2 {
+			t.Fatalf("machine %v, uplinks %v: %+v", machine, uplinks, n)
+		}
+		for i, want := range []string{"yes", "stripped"} {
+			if u := n.Uplinks[i]; u.MPTCP != want || u.Seen.Addr() != GatewayAddr(i) || u.RTT < 9 || u.Datagram == 0 {
+				t.Errorf("running %v, uplink %d: %+v", running, i, u)
+			}
+		}
 	}
 }

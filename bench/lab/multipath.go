@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"net/netip"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/bondd/bondd/endpoints"
 	"github.com/bondd/bondd/endpoints/mptcp"
 )
 
@@ -16,6 +18,13 @@ func (l *Lab) Multipath(ctx context.Context) error {
 		addrs = append(addrs, Plain(i))
 	}
 	return l.LAN.call(ctx, "multipath", addrs, nil)
+}
+
+// Netcheck is what `bondd netcheck` finds on the gateway. It takes the configuration of StartGateway.
+func (l *Lab) Netcheck(ctx context.Context) (*endpoints.Netcheck, error) {
+	var n *endpoints.Netcheck
+	err := l.Gateway.call(ctx, "netcheck", filepath.Join(runDir, configName), &n)
+	return n, err
 }
 
 // multipath makes endpoints for addresses of the LAN host, which end with its namespace.
