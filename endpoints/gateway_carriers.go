@@ -83,9 +83,9 @@ type carryWorld struct {
 
 // carryWay is an uplink by which carriers may be made.
 type carryWay struct {
-	uplink   uplink.Uplink
-	remote   netip.AddrPort
-	stripped bool
+	uplink uplink.Uplink
+	remote netip.AddrPort
+	barred bool // it is for the last resort only
 }
 
 // pathNews is a change of a path of the bond.
@@ -291,7 +291,7 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.choice.Judge(now.Sub(c.begun), in)
 	kernel, why := c.choice.Kernel()
 	inUse := "bond"
-	possible := in.Missing == "" && slices.ContainsFunc(ways, func(y carryWay) bool { return !y.stripped })
+	possible := in.Missing == "" && slices.ContainsFunc(ways, func(y carryWay) bool { return !y.barred })
 	switch forced := c.g.cfg.Stream.Mode == config.CarryMPTCP; {
 	case lastResort && !possible:
 		inUse, why = "tcp", "no datagrams come through to the exit; each connection by one uplink is the last resort"
@@ -302,7 +302,7 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	case forced && in.Missing != "":
 		why = in.Missing + "; the bond carries what the configuration wants by MPTCP"
 	case forced:
-		why = "every uplink strips MPTCP; the bond carries what the configuration wants by it"
+		why = "no uplink lets MPTCP through, or may have it; the bond carries what the configuration wants by it"
 	case kernel:
 		inUse = "mptcp"
 	}

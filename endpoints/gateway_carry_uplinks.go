@@ -41,6 +41,7 @@ type carryUplink struct {
 
 	checking bool
 	check    checkResult // the last one
+	checked  time.Time   // when it came
 	checkAt  time.Time   // of the next one
 
 	up       bool   // its path in the bond answers
@@ -91,7 +92,7 @@ type checkResult struct {
 // path is the uplink as the choice sees it.
 func (u *carryUplink) path(now time.Time) scheduler.CarryPath {
 	p := scheduler.CarryPath{Name: u.terms.Name, RTT: u.rtt, Loss: max(u.ours.share, u.theirs.share), Rate: u.rate, Acked: u.acked}
-	if !u.up && u.check.rtt > 0 && now.Sub(u.since) >= udpPatience {
+	if !u.up && !u.failing && u.check.rtt > 0 && !u.checked.Before(u.since) && now.Sub(u.since) >= udpPatience {
 		p.TCPOnly, p.RTT = true, u.check.rtt
 	}
 	switch {
@@ -118,6 +119,11 @@ func (u *carryUplink) stripped() bool {
 	return u.check.name != "" && u.check.err == nil && !(u.check.here && u.check.there)
 }
 
+// barred tells that the kernel may not, or cannot, have the uplink: it does not know what costs money, nor caps.
+func (u *carryUplink) barred() bool {
+	return u.stripped() || u.check.err != nil || u.terms.Metered || u.terms.MaxUp != 0 || u.terms.MaxDown != 0
+}
+
 // follow brings the uplinks in line with the world and what the bond knows of its paths, and lists the ways for carriers, the quickest first.
 func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]tunnel.PathStats) []carryWay {
 	var ways []carryWay
@@ -140,7 +146,7 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 		} else {
 			k.up = false
 		}
-		ways = append(ways, carryWay{u, remote, k.stripped() || k.check.err != nil})
+		ways = append(ways, carryWay{u, remote, k.barred()})
 	}
 	for name := range c.uplinks {
 		if !seen[name] {
@@ -170,7 +176,7 @@ func (u *carryUplink) learn(now time.Time, p tunnel.PathStats) {
 	case up && u.failing && now.Sub(u.wellFrom) >= wellAfter:
 		u.failing = false
 	case !up && u.up:
-		u.since = now
+		u.since, u.checkAt = now, now.Add(udpPatience/2) // is it dead, or are datagrams blocked?
 	}
 	u.up, u.id = up, p.ID
 	u.rtt = max(p.RTT-p.Queue, 0)
@@ -200,7 +206,7 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 		return
 	}
 	if !n.late {
-		u.up, u.since = false, time.Now()
+		u.up, u.since, u.checkAt = false, time.Now(), time.Now().Add(udpPatience/2)
 		u.downs++
 		u.progress = c.progress(u)
 		again := pathNews{uplink: n.uplink, late: true, down: u.downs}
@@ -268,7 +274,7 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 	}
 	var want []mptcp.Endpoint
 	for _, u := range c.uplinks {
-		ok := possible && !u.failing && !u.terms.Metered && u.check.name != "" && u.check.err == nil && !u.stripped()
+		ok := possible && !u.failing && u.check.name != "" && !u.barred()
 		if u.endpoint = ok; ok {
 			want = append(want, u.mptcpEndpoint())
 		}
@@ -314,7 +320,10 @@ func (c *gatewayCarriers) checked(r checkResult) {
 		}
 	}
 	was := u.stripped()
-	u.check = r
+	u.check, u.checked = r, time.Now()
+	if r.err == nil && !u.up {
+		u.failing = false // datagrams may be blocked, but it lives
+	}
 	if u.stripped() && !was && c.support.Missing == "" && slices.Contains(c.capabilities(), capMPTCP) {
 		c.g.log.Info("MPTCP is stripped on the way; the uplink is used by the bond only", "uplink", u.terms.Name)
 	}
@@ -433,7 +442,7 @@ func (c *gatewayCarriers) dial(ctx context.Context) (net.Conn, error) {
 	plain := c.plain.Load()
 	var errs []error
 	for _, y := range ways {
-		if y.stripped && !plain {
+		if y.barred && !plain {
 			continue
 		}
 		conn, _, err := c.g.dialWay(ctx, y, c.g.host.mptcpSupport().Congestion)
