@@ -32,8 +32,6 @@ type PoolConfig struct {
 	Max  int // carriers at most
 	// Failed, if not nil, is told about dials that failed. It must not block.
 	Failed func(error)
-	// Changed, if not nil, is called when a carrier came or went. It must not block or call the Pool.
-	Changed func()
 }
 
 // Pool keeps carriers of a gateway. Its methods may be called from several goroutines.
@@ -158,17 +156,6 @@ func (p *Pool) Conns() []*Conn {
 	return out
 }
 
-// Renew closes the carriers without streams, so that new ones are made: the ways to the peer have changed.
-func (p *Pool) Renew() {
-	p.mu.Lock()
-	idle := p.idle()
-	p.mu.Unlock()
-	for _, m := range idle {
-		m.shut()
-	}
-	p.knock()
-}
-
 // idle lists the carriers without streams, the one used last at the end. Called with mu held.
 func (p *Pool) idle() []*member {
 	var out []*member
@@ -269,16 +256,8 @@ func (p *Pool) join(c *Conn, wg *sync.WaitGroup) {
 		p.mu.Lock()
 		p.members = slices.DeleteFunc(p.members, func(o *member) bool { return o == m })
 		p.mu.Unlock()
-		p.changed()
 		p.knock()
 	})
-	p.changed()
-}
-
-func (p *Pool) changed() {
-	if p.cfg.Changed != nil {
-		p.cfg.Changed()
-	}
 }
 
 // retire closes carriers that nobody needs: those that were used least recently first.
