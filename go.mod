@@ -9,6 +9,7 @@ require (
 	github.com/pion/transport/v2 v2.2.10
 	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8
 	github.com/vishvananda/netlink v1.3.1
+	github.com/xtaci/smux v1.5.56
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
 )

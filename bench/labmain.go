@@ -42,7 +42,9 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		f         = flag.NewFlagSet("bondd bench lab", flag.ContinueOnError)
 		list      = f.Bool("list", false, "list the sets and end")
 		sets      = f.String("set", "equal,demo", "sets to measure, separated by commas, or \"all\"")
-		service   = f.String("service", "packet", "service that carries the traffic: packet or stream")
+		service   = f.String("service", "packet", "what carries the traffic: packet, stream, mptcp or auto; or kernel, which is the kernel's MPTCP without bondd")
+		noMPTCP   = f.String("no-mptcp", "", "where the kernel's MPTCP is switched off: gateway, exit, or both, separated by commas")
+		strip     = f.String("strip", "", "uplinks on which a box removes MPTCP from TCP packets, by number from 0, separated by commas")
 		direction = f.String("direction", "both", "down (server to LAN), up, or both")
 		flows     = f.Int("flows", 1, "parallel TCP connections")
 		duration  = f.Duration("duration", 10*time.Second, "time that counts of each transfer")
@@ -78,8 +80,13 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("%v", err)
 	}
 	p := plan{service: *service, flows: *flows, duration: *duration, settle: *settle, idlePings: 150, seed: *seed, progress: stderr, profiles: *profiles}
-	if *service != "packet" && *service != "stream" {
-		return wrong("there is no service %q; there is packet and stream", *service)
+	if !slices.Contains(services, *service) {
+		return wrong("there is no service %q; there is %s", *service, strings.Join(services, ", "))
+	}
+	for _, x := range []struct{ text, name string }{{*noMPTCP, "no-mptcp"}, {*strip, "strip"}} {
+		if err := p.without(x.name, x.text); err != nil {
+			return wrong("%v", err)
+		}
 	}
 	switch *direction {
 	case "down", "up":

@@ -26,6 +26,8 @@ type plan struct {
 	progress   io.Writer
 	log        io.Writer // what hosts and daemons print; may be nil
 	profiles   string    // directory for CPU profiles of the daemons; "" for none
+	noMPTCP    []string  // hosts without the kernel's MPTCP
+	strip      []int     // uplinks that strip it
 }
 
 // pingInterval during measurements: dense enough for a 99th percentile, far
@@ -76,7 +78,11 @@ func (p plan) run(ctx context.Context, set Set) []Result {
 
 // all makes the lab and takes the measurements in order.
 func (b *bench) all(ctx context.Context) (err error) {
-	cfg := lab.Config{Remotes: b.set.Remotes, Seed: b.seed, Log: b.log, Profiles: b.profiles, Streams: b.service == "stream"}
+	cfg := lab.Config{Remotes: b.set.Remotes, Seed: b.seed, Log: b.log, Profiles: b.profiles, Streams: b.service != "packet",
+		NoMPTCP: b.noMPTCP, Strip: b.strip}
+	if b.service == "mptcp" || b.service == "auto" {
+		cfg.Mode = b.service
+	}
 	for _, u := range b.set.Uplinks {
 		cfg.Uplinks = append(cfg.Uplinks, lab.Uplink(u))
 	}
@@ -88,6 +94,9 @@ func (b *bench) all(ctx context.Context) (err error) {
 		if err := b.alone(ctx, &b.results[i]); err != nil {
 			return err
 		}
+	}
+	if b.service == "kernel" {
+		return b.kernel(ctx)
 	}
 	begin := time.Now()
 	if err := b.lab.StartBond(ctx); err != nil {

@@ -128,7 +128,7 @@ func TestSets(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"--set V+X":        "there is no set",
-		"--service mptcp":  "there is no service",
+		"--service tunnel": "there is no service",
 		"--direction left": "direction is",
 		"--flows 0":        "flows is 0",
 		"--duration 1ms":   "duration is",

@@ -145,6 +145,8 @@ func (a *association) pathUp(*engine) {
 	x.knock()
 }
 
+func (a *association) pathChanged(string, bool) {}
+
 func (a *association) mtuChanged(_ *engine, mtu int) {
 	a.x.mu.Lock()
 	a.mtu = mtu

@@ -16,6 +16,13 @@
 // A gateway has its connections from the interception (gateway_streams.go) or from proxies, which use a stream as a connection
 // (stream_conn.go); an exit dials them (exit_streams.go). target.go is how the one tells the other where to.
 //
+// Or a connection goes by a carrier, where the kernel's MPTCP does the work of the session (docs/mptcp.md):
+//
+//	TCP connection ◄─► relayCarried ◄─► stream of a carrier ◄─► MPTCP ◄─► stream ◄─► relayCarried ◄─► TCP connection
+//
+// Which of the two is for gateway_carriers.go to say, once a second, by scheduler.Carriage; gateway_carry_uplinks.go checks the
+// uplinks for it and keeps the kernel's endpoints; exit_carriers.go is the other end. netcheck.go tries the same without a node.
+//
 // At a gateway one engine has everything; at an exit demux.go finds the engine of a datagram by
 // its session index, and of a packet by its inner destination address.
 //
@@ -33,7 +40,9 @@
 //     one per dial under way.
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
 //     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
-//   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
+//   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
+//     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
+//   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
 //     (association.go).
 //   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go).
 //
@@ -69,6 +78,7 @@
 //   - The cap of an uplink towards the gateway (max_down) is not enforced.
 //   - A gateway learns with its hello whether its exit has IPv6, and not when that changes.
 //   - A reset that comes behind data is held back for a fixed time, partingTime, because a session does not say when data have arrived.
+//   - The choice between bond and kernel is made by what the bond measures; what the kernel then achieves is not compared.
 //   - A connection whose client has ended its direction and then vanished is kept until its server sends or ends.
 //
 // References: RFC 8305 (racing connections), RFC 8200 §5 (IPv6 MTU); the rooms below have the others.

@@ -30,6 +30,8 @@ type owner interface {
 	pathUp(e *engine)
 	// mtuChanged: the TUN device should have this MTU now, in bytes.
 	mtuChanged(e *engine, mtu int)
+	// pathChanged: a path by an uplink of this end has failed, or answers again. The uplink is "" for a path of the peer's making.
+	pathChanged(uplink string, up bool)
 	// lost: no path is alive any more. Told once each time it happens.
 	lost(e *engine, reason string)
 	// peerClosed: the peer has ended the session, and the engine has none now.

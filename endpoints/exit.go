@@ -24,6 +24,7 @@ type exit struct {
 	stopHello context.CancelFunc
 	guard     guard
 	streams   exitStreams
+	carriers  exitCarriers
 	wake      chan struct{} // the MTU may have to change
 
 	mu       sync.Mutex

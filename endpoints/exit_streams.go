@@ -81,7 +81,7 @@ func (x *exit) capabilities() []string {
 	if x.streams.ipv6.Load() {
 		list = append(list, capIPv6)
 	}
-	return list
+	return append(list, x.host.carrierCapabilities()...)
 }
 
 // streamOpened connects to the target of a stream. It runs on the engine's goroutine; the dial has one of its own, bounded by the

@@ -33,6 +33,7 @@ type gateway struct {
 
 	hello    helloState
 	streams  gatewayStreams
+	carriers gatewayCarriers
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
 }
@@ -82,6 +83,9 @@ func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
 	p := uplink.MakePlan(s, uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.inner})
 	if len(g.inner) == 0 {
 		p.Notes = nil // before the first hello nothing is said about what will be missing
+	}
+	if g.host.multipath != nil && g.cfg.Stream.Mode != config.CarryBond {
+		p.Items = append(p.Items, mptcpSysctls()...)
 	}
 	return p
 }
@@ -170,6 +174,7 @@ func (g *gateway) changed(ctx context.Context, s uplink.Snapshot) {
 		g.sockets.close(socket)
 	}
 	g.setStatus(func(st *gatewayStatus) { st.snap, st.remotes = s, g.remotes.list })
+	g.carriers.see(s, g.remotes.list, nil)
 	if g.hello.failed && !g.hello.running {
 		g.hello.soon() // perhaps an uplink came: do not wait out the pause
 	}

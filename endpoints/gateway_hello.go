@@ -153,15 +153,7 @@ func oneLine(err error) string { return strings.Join(strings.Split(err.Error(), 
 // adopt makes a session of a greeting and gives it to the engine.
 func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 	a := won.Answer
-	s, err := g.host.newSession(g.clock.now(), tunnel.Config{
-		Initiator:  true,
-		LocalIndex: won.Offer.Index,
-		PeerIndex:  a.Index,
-		Suite:      won.Suite,
-		SendSecret: won.SendSecret,
-		RecvSecret: won.RecvSecret,
-		Limits:     tunnel.Limits{Streams: maxOwnStreams},
-	}, newRand())
+	s, err := g.host.newSession(g.clock.now(), g.sessionConfig(won), newRand())
 	if err != nil {
 		return err
 	}
@@ -184,6 +176,19 @@ func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 	}
 	g.followExit(a.Capabilities)
 	return nil
+}
+
+// sessionConfig is that of the session that follows a greeting.
+func (g *gateway) sessionConfig(won *greeting) tunnel.Config {
+	return tunnel.Config{
+		Initiator:  true,
+		LocalIndex: won.Offer.Index,
+		PeerIndex:  won.Answer.Index,
+		Suite:      won.Suite,
+		SendSecret: won.SendSecret,
+		RecvSecret: won.RecvSecret,
+		Limits:     tunnel.Limits{Streams: maxOwnStreams},
+	}
 }
 
 // news is what an engine has told and serve has not yet heard.
@@ -221,6 +226,8 @@ func (n *news) take() told {
 // The gateway is the owner of its engine.
 
 func (g *gateway) pathUp(*engine) { g.news.tell(func(t *told) { t.up, t.lost = true, "" }) }
+
+func (g *gateway) pathChanged(uplink string, up bool) { g.carriers.pathChanged(uplink, up) }
 
 func (g *gateway) mtuChanged(_ *engine, mtu int) { g.news.tell(func(t *told) { t.mtu = mtu }) }
 

@@ -81,6 +81,7 @@ func interceptConfig(cfg *config.Config, tun string) intercept.Config {
 func (g *gateway) openStreams(ctx context.Context) error {
 	s := &g.streams
 	ctx, s.stopProxies = context.WithCancel(context.WithoutCancel(ctx))
+	g.openCarriers()
 	s.setState("waiting for the exit")
 	if g.cfg.Stream.InterceptOff {
 		s.setState("off by configuration")
@@ -122,6 +123,7 @@ func (g *gateway) openStreams(ctx context.Context) error {
 	if err != nil {
 		s.stopProxies()
 		s.proxies.Wait()
+		err = errors.Join(err, g.closeCarriers())
 	}
 	return err
 }
@@ -131,9 +133,10 @@ func (g *gateway) openStreams(ctx context.Context) error {
 func (g *gateway) closeStreams(context.Context) error {
 	s := &g.streams
 	s.stopProxies()
+	err := g.closeCarriers()
 	g.flows.end()
 	s.proxies.Wait()
-	return g.stopTaking()
+	return errors.Join(err, g.stopTaking())
 }
 
 // gatewayDialer is what the proxies connect with.
@@ -143,12 +146,16 @@ type gatewayDialer struct {
 }
 
 func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
+		return c, err
+	}
 	return dialStream(ctx, d.g.engine, &d.g.flows, t)
 }
 
 // followExit makes the interception what the exit of a new session can serve.
 func (g *gateway) followExit(capabilities []string) {
 	s := &g.streams
+	g.carriers.see(g.snap, g.remotes.list, append([]string{}, capabilities...))
 	switch {
 	case g.cfg.Stream.InterceptOff:
 		return
@@ -208,12 +215,7 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 			return // closed; there is no other reason
 		}
 		b, err := appendTarget(nil, dial.TargetOf(target))
-		f := newFlow(g.engine, &g.flows, b)
-		if err != nil || !g.flows.add(f) {
-			abort(c)
-			continue
-		}
-		f.failed = func(code uint64) {
+		failed := func(code uint64) {
 			if code == tunnel.ResetRefused || code == tunnel.ResetUnreachable {
 				select {
 				case refusals <- refusal{target, code}:
@@ -221,6 +223,15 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 				}
 			}
 		}
+		if err == nil && g.carriers.take(c, b, failed) {
+			continue
+		}
+		f := newFlow(g.engine, &g.flows, b)
+		if err != nil || !g.flows.add(f) {
+			abort(c)
+			continue
+		}
+		f.failed = failed
 		f.tell() // the opening leaves at once, whether the client says something first or not
 		f.start(c)
 	}

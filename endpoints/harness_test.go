@@ -126,8 +126,9 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			m.dev = tuntest.New(name, 1500)
 			return m.dev, nil
 		},
-		listenUDP: func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
-		listenTCP: func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
+		listenUDP:  func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
+		listenTCP:  func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
+		listenExit: func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
 		listenUnix: func(string) (net.Listener, error) {
 			m.unix = newPipeListener(func() {})
 			return m.unix, nil

@@ -21,6 +21,7 @@ type host struct {
 	openTUN     func(name string, o tun.Options) (tun.Device, error)
 	listenUDP   func(ctx context.Context, o udp.Options) (udp.Socket, error)
 	listenTCP   func(ctx context.Context, at netip.AddrPort) (net.Listener, error)
+	listenExit  func(ctx context.Context, at netip.AddrPort) (net.Listener, error) // for hellos and carriers
 	listenUnix  func(path string) (net.Listener, error)
 	dialTCP     func(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Conn, error)
 	resolve     func(ctx context.Context, from []uplink.Uplink, name string) ([]netip.Addr, error)
@@ -32,6 +33,7 @@ type host struct {
 	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
+	multipath   *multipath // nil: the machine has no MPTCP
 }
 
 // network is what is used of an uplink.System, which says what each method does.
@@ -46,6 +48,7 @@ func machine() *host {
 		openTUN:    tun.Open,
 		listenUDP:  udp.Listen,
 		listenTCP:  listenTCP,
+		listenExit: listenExit,
 		listenUnix: listenUnix,
 		dialTCP:    dialTCP,
 		resolve:    resolve,
@@ -62,5 +65,6 @@ func machine() *host {
 		unintercept: intercept.Sweep,
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
 		newSession:  newSession,
+		multipath:   realMultipath(),
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/bondd/bondd/endpoints/uplink"
 )
 
-// listenTCP opens the listener for hellos. The unspecified IPv6 address serves both families, or IPv4 alone where there
+// listenTCP opens the listener of a proxy. The unspecified IPv6 address serves both families, or IPv4 alone where there
 // is no IPv6.
 func listenTCP(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	address := at.String()

@@ -96,6 +96,16 @@ func (p *paths) add(now time.Duration, e *engine, w *wantedPath) {
 	p.kept = append(p.kept, keptPath{*w, id})
 }
 
+// uplink is the interface of a path that this end has made, or "".
+func (p *paths) uplink(id tunnel.PathID) string {
+	for i := range p.kept {
+		if p.kept[i].id == id {
+			return p.kept[i].uplink
+		}
+	}
+	return ""
+}
+
 func (p *paths) find(w *wantedPath) *keptPath {
 	for i := range p.kept {
 		if p.kept[i].is(w) {

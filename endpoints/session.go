@@ -33,6 +33,7 @@ type session interface {
 	StreamReset(now time.Duration, id tunnel.StreamID, code uint64)
 	StreamEvent() (tunnel.StreamEvent, bool)
 
+	Watch(now time.Duration, on bool)
 	Event() (tunnel.Event, bool)
 	InnerMTU() int
 	Alive(now time.Duration) bool

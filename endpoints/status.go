@@ -27,6 +27,7 @@ type Status struct {
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
 	Streams  *StreamStatus     `json:"streams,omitempty"`
+	Carriers *CarrierStatus    `json:"carriers,omitempty"`
 	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
 	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
 }
@@ -161,6 +162,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	}
 	st.Hello = &HelloStatus{Rounds: now.rounds}
 	st.Streams.Interception = g.streams.status()
+	st.Carriers = g.carriers.report()
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
@@ -186,6 +188,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 func (x *exit) report(ctx context.Context) *Status {
 	st := x.common()
 	st.State = "ready"
+	st.Carriers = &CarrierStatus{Carriers: x.carriers.len()}
 	x.mu.Lock()
 	all := append([]*association(nil), x.sessions...)
 	pending := make([]bool, len(all))

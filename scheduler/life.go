@@ -183,8 +183,11 @@ func (b *Bond) reportLoss(now time.Duration, p *Path, bytes int) {
 
 // probeIdleWait is how long a path in order may be silent before it is probed.
 func (p *Path) probeIdleWait() time.Duration {
-	if p.Config.Metered && p.Config.Backup {
+	switch {
+	case p.Config.Metered && p.Config.Backup:
 		return probeMetered
+	case p.watched:
+		return probeWatched
 	}
 	return probeIdle
 }

@@ -83,6 +83,7 @@ type Path struct {
 	probeAt      time.Duration // next probe
 	probeDue     bool
 	probesAnswer int  // answered in a row while down
+	watched      bool // Bond.Watch is on
 	declined     bool // ECF passed it over last time
 	rateAtDown   float64
 

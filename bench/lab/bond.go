@@ -32,7 +32,7 @@ func newKeys() (*keys, error) {
 
 // gatewayConfig and exitConfig are what the daemons run with: nothing but the
 // least a user has to write, and where the key is.
-func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool) string {
+func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode string) string {
 	var list []string
 	for r := range max(1, remotes) {
 		list = append(list, fmt.Sprintf("%q", remote(r).String()))
@@ -41,6 +41,11 @@ func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool) string
 		keyFile, strings.Join(list, ", "), exitPublic)
 	if !streams {
 		text += "[stream]\nintercept = false\n"
+	} else if mode != "auto" {
+		if mode == "" {
+			mode = "bond"
+		}
+		text += fmt.Sprintf("[stream]\nmode = %q\n", mode)
 	}
 	return text
 }
@@ -100,7 +105,7 @@ func (l *Lab) WaitBond(ctx context.Context, timeout time.Duration) error {
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(keyFile string) string {
-		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams)
+		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams, l.cfg.Mode)
 	})
 }
 

@@ -73,10 +73,18 @@ func hostMain() int {
 	}
 	h := &host{spawner: newSpawner(), traffic: newTraffic()}
 	serve(context.Background(), os.Stdin, os.Stdout, map[string]operation{
-		"hello":        op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
-		"net":          op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
-		"tun":          op(h.tun),
-		"file":         op(h.file),
+		"hello":     op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
+		"net":       op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
+		"tun":       op(h.tun),
+		"file":      op(h.file),
+		"multipath": op(multipath),
+		"netcheck": op(func(ctx context.Context, file string) (*endpoints.Netcheck, error) {
+			cfg, err := config.Load(file)
+			if err != nil {
+				return nil, err
+			}
+			return endpoints.CheckNetwork(ctx, cfg), nil
+		}),
 		"state":        op(netState),
 		"daemon.start": op(h.startDaemon),
 		"daemon.stop":  op(h.stopDaemon),

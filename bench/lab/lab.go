@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +21,11 @@ type Config struct {
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
 	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
+	// Mode is the gateway's stream.mode; "" means "bond": the stream service alone.
+	Mode    string
+	NoMPTCP []string // hosts on which the kernel's MPTCP is off, by name: "gateway", "exit"
+	Strip   []int    // uplinks on which a box removes the MPTCP option from TCP packets
+	NoUDP   []int    // uplinks on which a box drops UDP
 }
 
 // Lab is a running lab. Its measuring methods may be used side by side.
@@ -42,6 +48,11 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	for _, u := range cfg.Uplinks {
 		if err := u.Link.Check(); err != nil {
 			return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
+		}
+	}
+	for _, i := range slices.Concat(cfg.Strip, cfg.NoUDP) {
+		if i < 0 || i >= len(cfg.Uplinks) {
+			return nil, fmt.Errorf("there is no uplink %d: there are %d, from 0", i, len(cfg.Uplinks))
 		}
 	}
 	l := &Lab{cfg: cfg, spawner: newSpawner()}

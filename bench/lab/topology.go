@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/bondd/bondd/bench/link"
 )
@@ -75,6 +76,13 @@ func (l *Lab) wire(ctx context.Context) error {
 	for _, h := range l.hosts() {
 		if err := h.net(ctx, common...); err != nil {
 			return err
+		}
+	}
+	for _, h := range l.hosts() {
+		if slices.Contains(l.cfg.NoMPTCP, h.name) {
+			if err := h.net(ctx, sysctl("net.mptcp.enabled", "0")); err != nil {
+				return err
+			}
 		}
 	}
 	// The two wires.

@@ -72,6 +72,9 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	if s := st.Streams; s != nil {
 		row("streams", streamsText(s))
 	}
+	if c := st.Carriers; c != nil {
+		row("carriers", carriersText(c))
+	}
 
 	if len(st.Uplinks) > 0 {
 		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")
@@ -116,6 +119,22 @@ func streamsText(s *endpoints.StreamStatus) string {
 	}
 	if s.Interception != "" {
 		text += "; interception " + s.Interception
+	}
+	return text
+}
+
+// carriersText is what carries TCP connections and why, in one line, and what keeps the kernel from an uplink.
+func carriersText(c *endpoints.CarrierStatus) string {
+	text := fmt.Sprintf("%d", c.Carriers)
+	if c.InUse == "" { // an exit takes what comes
+		return text
+	}
+	how := map[string]string{"bond": "the bond", "mptcp": "the kernel's MPTCP", "tcp": "plain TCP"}[c.InUse]
+	text += fmt.Sprintf(" with %d subflows, %d connections so far; TCP goes by %s (%s): %s", c.Subflows, c.Opened, how, c.Mode, c.Why)
+	for _, u := range c.Uplinks {
+		if u.Note != "" && c.Mode != "bond" {
+			text += fmt.Sprintf("; %s: %s", u.Name, u.Note)
+		}
 	}
 	return text
 }

@@ -52,7 +52,8 @@ func TestSmallestGateway(t *testing.T) {
 	want := &Config{
 		File: "bondd.toml", Role: RoleGateway,
 		PrivateKeyFile: "/etc/bondd/key", Control: "/run/bondd.sock", TUN: TUN{Name: "bondd0"},
-		Exit: Exit{Addresses: []Address{{"exit.example.net", 7117}}, Key: publicKey(t, keyA)},
+		Exit:   Exit{Addresses: []Address{{"exit.example.net", 7117}}, Key: publicKey(t, keyA)},
+		Stream: Stream{Mode: CarryAuto},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

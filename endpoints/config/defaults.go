@@ -45,6 +45,9 @@ func (c *Config) SetDefaults() {
 		}
 	}
 	if c.Role != RoleExit {
+		if c.Stream.Mode == "" {
+			c.Stream.Mode = CarryAuto
+		}
 		return
 	}
 	if len(c.Listen) == 0 {
