@@ -44,28 +44,14 @@ func (b *bench) victim() int {
 // busiest is the uplink that carries most of a transfer: the one that hurts. It
 // looks for probeTime.
 func (b *bench) busiest(ctx context.Context, direction string) (int, error) {
-	delivered := func() ([]uint64, error) {
-		out := make([]uint64, len(b.set.Uplinks))
-		for i := range out {
-			up, down, err := b.lab.LinkStats(ctx, i)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = down.Bytes
-			if direction == "up" {
-				out[i] = up.Bytes
-			}
-		}
-		return out, nil
-	}
-	before, err := delivered()
+	before, err := b.delivered(ctx, direction)
 	if err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, probeTime); err != nil {
 		return 0, err
 	}
-	after, err := delivered()
+	after, err := b.delivered(ctx, direction)
 	if err != nil {
 		return 0, err
 	}
@@ -76,6 +62,22 @@ func (b *bench) busiest(ctx context.Context, direction string) (int, error) {
 		}
 	}
 	return v, nil
+}
+
+// delivered is what each uplink has delivered so far in one direction, in bytes.
+func (b *bench) delivered(ctx context.Context, direction string) ([]uint64, error) {
+	out := make([]uint64, len(b.set.Uplinks))
+	for i := range out {
+		up, down, err := b.lab.LinkStats(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = down.Bytes
+		if direction == "up" {
+			out[i] = up.Bytes
+		}
+	}
+	return out, nil
 }
 
 // cutOne makes a black hole of the busiest uplink in the middle of a transfer:

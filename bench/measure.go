@@ -140,7 +140,12 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.lab.Lateness(ctx); err != nil { // only what follows counts
+	lines, err := b.delivered(ctx, r.Direction)
+	if err != nil {
+		return err
+	}
+	meter, err := b.lab.Meter(ctx)
+	if err != nil {
 		return err
 	}
 	var (
@@ -168,12 +173,31 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	if total := res.Between(0, b.settle+b.duration); total > 0 {
 		r.CPU = number((after-before).Seconds()/(float64(total)/1e9), 2)
 	}
-	late, err := b.lab.Lateness(ctx)
+	load, err := meter.Load(ctx)
 	if err != nil {
 		return err
 	}
-	r.Late = &Delays{P50: millis(late.P50), P99: millis(late.P99)}
+	r.Machine, r.Void = machineOf(load), load.Spoiled()
+	if err := b.share(ctx, r, lines); err != nil {
+		return err
+	}
 	b.say("%s, bond: %.1f Mb/s, %.0f %% of the limit of %.1f", r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
+	return nil
+}
+
+// share notes what part of the bytes since before went over each uplink.
+func (b *bench) share(ctx context.Context, r *Result, before []uint64) error {
+	after, err := b.delivered(ctx, r.Direction)
+	if err != nil {
+		return err
+	}
+	sum := 0.0
+	for i := range after {
+		sum += float64(after[i] - before[i])
+	}
+	for i := range r.Uplinks {
+		r.Uplinks[i].Share = number(float64(after[i]-before[i])/max(1, sum), 3)
+	}
 	return nil
 }
 

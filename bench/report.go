@@ -56,7 +56,8 @@ type Result struct {
 	LeftMax  *float64       `json:"after_cut_limit,omitempty"` // their limit
 	Unplug   *float64       `json:"unplug_stall_ms,omitempty"` // longest silence after the interface of an uplink went down
 	Restart  *float64       `json:"restart_ms,omitempty"`      // without an echo, after the exit was killed and started again
-	Late     *Delays        `json:"emulator_late_ms,omitempty"`
+	Machine  *Machine       `json:"machine,omitempty"`
+	Void     string         `json:"void,omitempty"`             // why the figures are about the machine and not about bondd
 	Profile  []float64      `json:"profile_mbps,omitempty"`     // the bond's transfer from its start, in slots of 100 ms
 	CutSlots []float64      `json:"cut_profile_mbps,omitempty"` // the transfer with the cut
 	Error    string         `json:"error,omitempty"`            // why something is missing
@@ -67,6 +68,23 @@ type UplinkResult struct {
 	Name  string  `json:"name"`
 	Limit float64 `json:"limit_mbps"`
 	Alone float64 `json:"alone_mbps"`
+	// Share of the bytes of the bond's transfer that went over it, 0 to 1.
+	Share *float64 `json:"share,omitempty"`
+}
+
+// Machine is what the machine did during the bond's transfer: shares of all
+// processors, 0 to 1.
+type Machine struct {
+	Lab      float64 `json:"lab"`
+	Emulator float64 `json:"emulator"`
+	Others   float64 `json:"others"`
+	Steal    float64 `json:"steal"`
+	Late     Delays  `json:"emulator_late_ms"`
+}
+
+func machineOf(l lab.Load) *Machine {
+	return &Machine{Lab: round(l.Lab, 3), Emulator: round(l.Emulator, 3), Others: round(l.Others, 3), Steal: round(l.Steal, 3),
+		Late: Delays{P50: millis(l.Late.P50), P99: millis(l.Late.P99)}}
 }
 
 // Delays are quantiles in milliseconds.

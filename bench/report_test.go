@@ -13,7 +13,7 @@ import (
 // sample is a result with everything in it.
 func sample() Result {
 	r := Result{Set: "V+A", Service: "packet", Direction: "down", Flows: 1, Limit: 57.92,
-		Uplinks: []UplinkResult{{"vdsl", 48.27, 48.1}, {"adsl", 9.65, 9.6}},
+		Uplinks: []UplinkResult{{"vdsl", 48.27, 48.1, number(0.83, 3)}, {"adsl", 9.65, 9.6, number(0.17, 3)}},
 		Bond:    number(54.321, 2), Idle: &Delays{16.1, 17.2}, Loaded: &Delays{25.5, 40.5}, CPU: number(12.34, 2),
 		Cut: "vdsl", Stall: number(180, 0), Left: number(9.1, 2), LeftMax: number(9.65, 2)}
 	r.finish()

@@ -74,11 +74,6 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// lateTrust is the lateness of the emulator, in ms at the 99th percentile, beyond
-// which its lines are not what they are said to be: a tenth of the shortest delay
-// in any set.
-const lateTrust = 0.8
-
 // details are the lines below the table.
 func (x Result) details() []string {
 	var out []string
@@ -89,8 +84,8 @@ func (x Result) details() []string {
 		out = append(out, fmt.Sprintf("%s turned into a black hole in the middle of a transfer: silent for %s ms (stall), then %s of %s Mb/s (left)",
 			x.Cut, show(x.Stall, "%.0f"), show(x.Left, "%.1f"), show(x.LeftMax, "%.1f")))
 	}
-	if x.Late != nil && x.Late.P99 > lateTrust {
-		out = append(out, fmt.Sprintf("the emulator was late by %s ms (p50/p99): this machine is too busy to trust the figures", x.Late.show()))
+	if x.Void != "" {
+		out = append(out, "VOID: "+x.Void)
 	}
 	if x.Error != "" {
 		out = append(out, "ERROR: "+strings.ReplaceAll(x.Error, "\n", "\n    "))

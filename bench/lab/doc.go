@@ -33,6 +33,7 @@
 //	emulator.go      packets through links in real time; emulatormain.go: its process
 //	traffic.go       the traffic generator: tcp.go, udp.go, ping.go; series.go: what it returns
 //	clock.go         time and priorities; spinner.go
+//	load.go          what else the machine did meanwhile: may a figure be believed?
 //
 // # Goroutines
 //
