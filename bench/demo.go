@@ -47,8 +47,8 @@ func demoMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintln(stderr, err)
 		return exitFailure
 	}
-	p := plan{service: "packet", directions: []string{"down"}, flows: 1, duration: 6 * time.Second, settle: 3 * time.Second,
-		idlePings: 100, cut: true, seed: 1, progress: stderr}
+	p := plan{services: []string{"packet"}, directions: []string{"down"}, flows: []int{1}, duration: 6 * time.Second, settle: 3 * time.Second,
+		idlePings: 100, faults: []string{"cut"}, seed: 1, progress: stderr}
 	if *verbose {
 		p.log = stderr
 	}

@@ -25,7 +25,7 @@ func TestLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	void := ""
-	p := plan{service: "packet", directions: []string{"down"}, flows: 1, duration: 3 * time.Second, settle: time.Second,
+	p := plan{services: []string{"packet"}, directions: []string{"down"}, flows: []int{1}, duration: 3 * time.Second, settle: time.Second,
 		idlePings: 25, seed: 1, progress: t.Output()}
 	if testing.Verbose() {
 		p.log = os.Stderr
