@@ -10,16 +10,17 @@ import (
 // A plot is an inline SVG whose colours come from the page's style sheet: classes
 // c0, c1, ... are the uplinks', "bond" is the bond's.
 const (
-	plotWidth, plotHeight         = 720, 240
-	plotLeft, plotRight           = 52, 12
-	plotTop, plotBottom           = 14, 34
-	plotTicks                     = 5
-	innerWidth, innerHeight       = plotWidth - plotLeft - plotRight, plotHeight - plotTop - plotBottom
-	colours                       = 6
-	barHeight, barGap, barText    = 22, 10, 170
-	barRight                      = 60
-	pointsAtMost                  = 1200 // of one line: more cannot be seen
-	shareOfTextBelow, shareOfTick = 20, 4
+	plotWidth, plotHeight      = 720, 250
+	plotLeft, plotRight        = 52, 12
+	plotTop, plotBottom        = 26, 34
+	plotTicks                  = 5
+	innerWidth, innerHeight    = plotWidth - plotLeft - plotRight, plotHeight - plotTop - plotBottom
+	colours                    = 6
+	barHeight, barGap, barText = 22, 10, 170
+	barRight                   = 90   // for the figure behind the bar
+	barDigit                   = 7    // about, the width of a digit of it
+	pointsAtMost               = 1200 // of one line: more cannot be seen
+	tickRise                   = 4    // from the foot of a tick's text to its middle
 )
 
 // curve is one line of a plot.
@@ -57,15 +58,15 @@ func (p plot) svg() string {
 	if xMax == 0 || yMax == 0 {
 		return ""
 	}
-	xStep, yStep := niceStep(xMax/plotTicks), niceStep(yMax*1.02/plotTicks)
-	yMax = math.Ceil(yMax*1.02/yStep) * yStep
+	xStep, yStep := niceStep(xMax/plotTicks), niceStep(yMax/plotTicks)
+	yMax = math.Ceil(yMax/yStep*0.999) * yStep
 	px := func(x float64) float64 { return plotLeft + x/xMax*innerWidth }
 	py := func(y float64) float64 { return plotTop + innerHeight - y/yMax*innerHeight }
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, plotWidth, plotHeight, html.EscapeString(p.title))
 	for y := 0.0; y <= yMax*1.0001; y += yStep {
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, plotLeft, plotWidth-plotRight, py(y), py(y))
-		fmt.Fprintf(&b, `<text class="tick" text-anchor="end" x="%d" y="%.1f">%g</text>`, plotLeft-6, py(y)+shareOfTick, round(y, 3))
+		fmt.Fprintf(&b, `<text class="tick" text-anchor="end" x="%d" y="%.1f">%g</text>`, plotLeft-6, py(y)+tickRise, round(y, 3))
 	}
 	for x := 0.0; x <= xMax*1.0001; x += xStep {
 		fmt.Fprintf(&b, `<text class="tick" text-anchor="middle" x="%.1f" y="%d">%g</text>`, px(x), plotTop+innerHeight+15, round(x, 3))
@@ -78,7 +79,7 @@ func (p plot) svg() string {
 	}
 	for _, m := range p.marks {
 		fmt.Fprintf(&b, `<line class="fault" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, px(m.x), px(m.x), plotTop, plotTop+innerHeight)
-		fmt.Fprintf(&b, `<text class="faulttext" x="%.1f" y="%d">%s</text>`, px(m.x)+4, plotTop+innerHeight-6, html.EscapeString(m.text))
+		fmt.Fprintf(&b, `<text class="faulttext" x="%.1f" y="%d">%s</text>`, px(m.x)+4, plotTop+10, html.EscapeString(m.text))
 	}
 	for _, c := range p.curves {
 		fmt.Fprintf(&b, `<polyline class="curve %s" points="`, c.class)
@@ -143,11 +144,14 @@ func bars(title string, list []bar, limit float64) string {
 		if x.spread[1] > x.spread[0] {
 			fmt.Fprintf(&b, `<line class="whisker" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, px(x.spread[0]), px(x.spread[1]), y+barHeight/2, y+barHeight/2)
 		}
-		fmt.Fprintf(&b, `<text class="label" x="%.1f" y="%d">%s</text>`, math.Max(end, 0)+6, y+barHeight-6, html.EscapeString(x.text))
+		if at, width := px(limit), float64(len(x.text))*barDigit+10; end <= at && end+width > at { // not across the line of the limit
+			end = at
+		}
+		fmt.Fprintf(&b, `<text class="label" x="%.1f" y="%d">%s</text>`, end+6, y+barHeight-6, html.EscapeString(x.text))
 	}
 	bottom := len(list) * (barHeight + barGap)
 	fmt.Fprintf(&b, `<line class="level" x1="%.1f" x2="%.1f" y1="0" y2="%d"/>`, px(limit), px(limit), bottom)
-	fmt.Fprintf(&b, `<text class="tick" text-anchor="end" x="%.1f" y="%d">limit %.1f Mb/s</text>`, px(limit)+shareOfTextBelow, bottom+14, limit)
+	fmt.Fprintf(&b, `<text class="tick" text-anchor="end" x="%.1f" y="%d">limit %.1f Mb/s</text>`, px(limit)+barRight-tickRise, bottom+14, limit)
 	b.WriteString("</svg>")
 	return b.String()
 }
