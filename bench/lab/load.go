@@ -186,3 +186,14 @@ func readProcStat(pid int) (procStat, error) {
 	}
 	return procStat{parent: int(n[0]), ticks: n[1] + n[2], reaped: n[3] + n[4]}, nil
 }
+
+// Processors is what the processors of this machine have done since it started,
+// in ticks of 10 ms: busy, and in all.
+func Processors() (busy, total uint64, err error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	u, err := machineUsage(stat)
+	return u.total - u.idle, u.total, err
+}
