@@ -23,6 +23,7 @@ type choice struct {
 	settle     time.Duration
 	seed       uint64
 	asJSON     bool
+	markdown   bool
 	html       string
 	verbose    bool
 	given      map[string]bool // the flags on the command line
@@ -59,6 +60,7 @@ func (s flagSpec) parse(args []string, stdout, stderr io.Writer) (c choice, code
 	f.DurationVar(&c.duration, "duration", s.duration, s.virtual+"time that counts of each transfer")
 	f.DurationVar(&c.settle, "settle", 4*time.Second, s.virtual+"time before it; satellites get at least 10s")
 	f.BoolVar(&c.asJSON, "json", false, "print one JSON object instead of the table")
+	f.BoolVar(&c.markdown, "markdown", false, "print the table as \"bondd bench doc\" puts it into a page")
 	f.StringVar(&c.html, "html", "", "also write a page with plots to this file")
 	f.Uint64Var(&c.seed, "seed", 1, "of everything that is left to chance")
 	f.BoolVar(&c.verbose, "verbose", false, "show what is said inside")

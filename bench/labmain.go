@@ -109,6 +109,9 @@ func (c choice) output(table func(Report, io.Writer) error) func(Report, io.Writ
 		if c.html != "" {
 			err = r.writeHTMLFile(c.html)
 		}
+		if c.markdown {
+			table = Report.writeMarkdown
+		}
 		if c.asJSON {
 			return errors.Join(r.writeJSON(w), err)
 		}
