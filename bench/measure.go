@@ -157,7 +157,9 @@ func (b *bench) steps() (out []step) {
 	}
 	out = append(out, step{0, nil, "start", b.start})
 	idle := time.Duration(b.idlePings) * pingInterval
-	out = append(out, step{idle + sparseLinger, &b.results[0], "idle", b.idle})
+	if !b.carrier.onlyTCP {
+		out = append(out, step{idle + sparseLinger, &b.results[0], "idle", b.idle})
+	}
 	for i := range b.results {
 		r := &b.results[i]
 		out = append(out, step{b.settle + b.duration + sparseLinger, r, "transfer", func(ctx context.Context) error { return b.bond(ctx, r) }})
@@ -304,7 +306,7 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 		errs   [3]error
 	)
 	wg.Go(func() {
-		if errs[0] = sleep(ctx, b.settle); errs[0] == nil {
+		if errs[0] = sleep(ctx, b.settle); errs[0] == nil && !b.carrier.onlyTCP {
 			loaded, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: int(b.duration / pingInterval), Wait: 2 * time.Second})
 		}
 	})

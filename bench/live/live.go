@@ -152,9 +152,10 @@ func (o Options) flow(ctx context.Context, t *Transfer, exit netip.AddrPort) (fl
 	d := net.Dialer{Timeout: 10 * time.Second}
 	d.SetMultipathTCP(false)
 	if t.Service == "packet" {
+		mark := intercept.MarkSocket // as a variable: the constant would not fit an int of 32 bits
 		d.Control = func(_, _ string, c syscall.RawConn) (err error) {
 			if e := c.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(int64(intercept.MarkSocket)&0xffffffff))
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark)))
 			}); e != nil {
 				return e
 			}
