@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -95,6 +96,29 @@ func FindSets(list string) ([]Set, error) {
 		}
 	}
 	return out, nil
+}
+
+// writeSets is --list.
+func writeSets(w io.Writer) {
+	for _, s := range Sets() {
+		fmt.Fprintf(w, "%-8s %s\n", s.Name, s.Title)
+		for _, u := range s.Uplinks {
+			fmt.Fprintf(w, "         %-6s %s\n", u.Name, u.describe())
+		}
+	}
+}
+
+// describe is the line in words.
+func (u Uplink) describe() string {
+	l := u.Link
+	text := fmt.Sprintf("%g Mb/s, %v one way, queue %v", l.Rate/1e6, l.Delay, l.Queue)
+	if l.Jitter > 0 {
+		text += fmt.Sprintf(", jitter %v", l.Jitter)
+	}
+	if l.Loss > 0 {
+		text += fmt.Sprintf(", loss %g %%", l.Loss*100)
+	}
+	return text
 }
 
 // payloadShare is the share of a link's IP bytes that plain TCP with timestamps

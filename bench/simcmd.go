@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -52,73 +51,29 @@ func SimMain(ctx context.Context, args []string) int {
 }
 
 func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var (
-		f         = flag.NewFlagSet("bondd bench sim", flag.ContinueOnError)
-		list      = f.Bool("list", false, "list the sets and end")
-		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"; r7 is the random set of that number")
-		service   = f.String("service", "packet", "service that carries the traffic: packet")
-		traffic   = f.String("traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
-		direction = f.String("direction", "both", "down (server to LAN), up, or both")
-		flows     = f.Int("flows", 1, "parallel flows")
-		duration  = f.Duration("duration", 20*time.Second, "virtual time that counts of each transfer")
-		settle    = f.Duration("settle", 4*time.Second, "virtual time before it; satellites get at least 10s")
-		faults    = f.String("faults", "cut", "what breaks during a further transfer: cut (the fastest uplink), or none")
-		random    = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
-		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
-		seed      = f.Uint64("seed", 1, "of everything that is left to chance")
-		verbose   = f.Bool("verbose", false, "show what the sessions count, after each transfer")
-	)
-	f.SetOutput(stderr)
-	f.Usage = func() { fmt.Fprint(stderr, simUsage); f.PrintDefaults() }
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	} else if err != nil {
-		return exitUsage
+	p := simPlan{progress: stderr}
+	var random *int
+	c, code, done := flagSpec{
+		command: "bench sim", usage: simUsage, sets: "all", services: []string{"packet"}, service: "packet", faults: []string{"cut"},
+		faultText: "cut (the fastest uplink)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
+		own: func(f *flag.FlagSet) {
+			f.StringVar(&p.traffic, "traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
+			random = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
+		},
+	}.parse(args, stdout, stderr)
+	if done {
+		return code
 	}
 	wrong := func(format string, a ...any) int {
 		fmt.Fprintf(stderr, "bondd bench sim: "+format+"\n", a...)
 		return exitUsage
 	}
-	if f.NArg() > 0 {
-		return wrong("unexpected argument %q; everything is a flag", f.Arg(0))
-	}
-	if *list {
-		writeSets(stdout)
-		return exitOK
-	}
-	chosen, err := simSets(*sets, *seed)
-	if err != nil {
-		return wrong("%v", err)
-	}
-	p := simPlan{service: *service, traffic: *traffic, flows: *flows, duration: *duration, settle: *settle, seed: *seed, progress: stderr}
-	if p.service != "packet" {
-		return wrong("there is no service %q; there is packet", *service)
-	}
+	p.service, p.directions, p.duration, p.settle, p.seed = c.services[0], c.directions, c.duration, c.settle, c.seed
+	p.flows, p.cut = c.flows[0], slices.Contains(c.faults, "cut")
 	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
 		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
 	}
-	switch *direction {
-	case "down", "up":
-		p.directions = []string{*direction}
-	case "both":
-		p.directions = []string{"down", "up"}
-	default:
-		return wrong("direction is %q; it is down, up or both", *direction)
-	}
-	switch *faults {
-	case "cut":
-		p.cut = true
-	case "none", "":
-	default:
-		return wrong("faults is %q; it is cut or none", *faults)
-	}
-	if p.flows < 1 || p.flows > 1000 {
-		return wrong("flows is %d; it is 1 to 1000", p.flows)
-	}
-	if p.duration < time.Second || p.duration > 10*time.Minute || p.settle < 0 || p.settle > 10*time.Minute {
-		return wrong("duration is 1s to 10m, settle at most 10m")
-	}
-	if *verbose {
+	if c.verbose {
 		p.inside = stderr
 	}
 	if *random < 0 || *random > 100_000 {
@@ -126,20 +81,22 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if *random > 0 {
 		p.cut = false
-		if *direction == "both" {
+		if len(p.directions) > 1 {
 			p.directions = []string{"down"} // the links are symmetric
 		}
-		return p.random(ctx, *random, args, *asJSON, stdout, stderr)
+		return p.random(ctx, *random, args, c, stdout, stderr)
 	}
 	var results []Result
-	for _, s := range chosen {
-		for _, d := range p.directions {
-			r := p.measure(ctx, s, d)
-			results = append(results, r)
-			p.say(r)
+	for _, s := range c.sets {
+		for _, p.flows = range c.flows {
+			for _, d := range p.directions {
+				r := p.measure(ctx, s, d)
+				results = append(results, r)
+				p.say(r)
+			}
 		}
 	}
-	return p.print(ctx, args, results, *asJSON, stdout, stderr)
+	return p.print(ctx, args, results, c.output(Report.WriteTable), stdout, stderr)
 }
 
 // say is the line of progress of one result.
@@ -153,19 +110,13 @@ func (p *simPlan) say(r Result) {
 }
 
 // print writes the report.
-func (p *simPlan) print(ctx context.Context, args []string, results []Result, asJSON bool, stdout, stderr io.Writer) int {
+func (p *simPlan) print(ctx context.Context, args []string, results []Result, write func(Report, io.Writer) error, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "interrupted")
 		return exitFailure
 	}
 	rep := newReport("bench sim", args, results)
-	err := error(nil)
-	if asJSON {
-		err = rep.writeJSON(stdout)
-	} else {
-		err = rep.WriteTable(stdout)
-	}
-	if err != nil {
+	if err := write(rep, stdout); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailure
 	}
@@ -322,7 +273,7 @@ func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
 	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
 	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
 	r.LeftMax = number(set.LimitMbps()-victim.limitMbps(), 2)
-	r.CutSlots = simSlots(sum, start)
+	r.CutSlots, r.CutAt = simSlots(sum, start), number((at-start).Seconds(), 2)
 	return nil
 }
 

@@ -77,7 +77,7 @@ func simSets(list string, seed uint64) ([]Set, error) {
 
 // random measures n random sets, on all processors, and lists the worst against
 // the best single link.
-func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool, stdout, stderr io.Writer) int {
+func (p *simPlan) random(ctx context.Context, n int, args []string, c choice, stdout, stderr io.Writer) int {
 	d := p.directions[0]
 	results := make([]Result, n)
 	var (
@@ -107,8 +107,8 @@ func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool,
 		})
 	}
 	wg.Wait()
-	if asJSON || ctx.Err() != nil {
-		return p.print(ctx, args, results, asJSON, stdout, stderr)
+	if c.asJSON || ctx.Err() != nil {
+		return p.print(ctx, args, results, c.output(Report.WriteTable), stdout, stderr)
 	}
 	// An error is the worst of all; then the least share of the best link.
 	slices.SortStableFunc(results, func(a, b Result) int {
@@ -127,7 +127,7 @@ func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool,
 			below++
 		}
 	}
-	code := p.print(ctx, args, results[:min(n, worstListed)], false, stdout, stderr)
+	code := p.print(ctx, args, results[:min(n, worstListed)], Report.WriteTable, stdout, stderr)
 	fmt.Fprintf(stdout, "%d random sets, %d of them below 0.95 of the best link alone; the worst %d are shown:\n", n, below, min(n, worstListed))
 	for _, r := range results[:min(n, worstListed)] {
 		var i int

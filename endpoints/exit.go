@@ -46,6 +46,7 @@ func (x *exit) run(ctx context.Context) error {
 		x.openTUN(),
 		x.openWatch(uplink.WatchOptions{TUN: x.cfg.TUN.Name}),
 		x.openRoutes(x.plan),
+		x.openBench(),
 		{"UDP sockets", x.openSockets, x.closeSockets},
 		{name: "dialers", start: x.newDialers},
 		{name: "TUN reader", start: func(context.Context) error { x.startReader(briskPackets); return nil }},

@@ -18,6 +18,7 @@ import (
 const (
 	capStreams = "streams" // it carries TCP connections as streams
 	capIPv6    = "ipv6"    // and reaches IPv6 destinations
+	capBench   = "bench "  // and serves measurements at the address and port that follow
 )
 
 // targetDialer is what is used of a dial.Dialer.
@@ -29,6 +30,7 @@ type targetDialer interface {
 type exitStreams struct {
 	dialers map[control.PublicKey]targetDialer // by gateway; constant after newDialers
 	ipv6    atomic.Bool                        // this machine reaches IPv6 destinations
+	bench   *benchTarget                       // nil unless measurements are served; constant after openBench
 }
 
 // newDialers makes the dialer of each gateway, with its policy and its limits.
@@ -42,6 +44,9 @@ func (x *exit) newDialers(context.Context) error {
 		d, err := x.host.newDialer(dialOptions(&x.cfg.Stream, &g))
 		if err != nil {
 			return err
+		}
+		if at := benchAddr(x.cfg); at.IsValid() {
+			d = benchDialer{d, at, &x.streams}
 		}
 		x.streams.dialers[g.Key] = d
 	}
@@ -80,6 +85,9 @@ func (x *exit) capabilities() []string {
 	list := []string{capStreams}
 	if x.streams.ipv6.Load() {
 		list = append(list, capIPv6)
+	}
+	if at := benchAddr(x.cfg); at.IsValid() {
+		list = append(list, capBench+at.String())
 	}
 	return append(list, x.host.carrierCapabilities()...)
 }

@@ -70,7 +70,8 @@ type SessionStatus struct {
 	Pending  bool           `json:"pending,omitempty"` // at an exit: not proven yet
 	Inner    []netip.Prefix `json:"inner"`             // the gateway's inner addresses
 	InnerMTU int            `json:"inner_mtu"`
-	Hello    netip.AddrPort `json:"hello"` // where the hello went to or came from
+	Hello    netip.AddrPort `json:"hello"`          // where the hello went to or came from
+	Bench    netip.AddrPort `json:"bench,omitzero"` // where the exit serves measurements
 	Stats    *tunnel.Stats  `json:"stats,omitempty"`
 }
 
@@ -177,6 +178,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 		s := SessionStatus{
 			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
 			Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
+			Bench: benchOf(h.Answer.Capabilities),
 		}
 		g.engine.fill(ctx, &s)
 		st.Sessions = append(st.Sessions, s)

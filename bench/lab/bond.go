@@ -50,8 +50,12 @@ func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode s
 	return text
 }
 
-func exitConfig(keyFile, gatewayPublic string) string {
-	return fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
+func exitConfig(keyFile, gatewayPublic string, bench bool) string {
+	text := fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
+	if bench {
+		text += "[stream]\nbench = true\n"
+	}
+	return text
 }
 
 // Places of the daemon's files, below runDir.
@@ -111,7 +115,7 @@ func (l *Lab) StartGateway(ctx context.Context) error {
 
 func (l *Lab) StartExit(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Exit, l.keys.exit, func(keyFile string) string {
-		return exitConfig(keyFile, l.keys.gatewayPublic)
+		return exitConfig(keyFile, l.keys.gatewayPublic, l.cfg.Bench)
 	})
 }
 

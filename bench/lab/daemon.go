@@ -1,14 +1,12 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"sync"
 	"time"
 
@@ -112,25 +110,8 @@ func (h *host) daemonUsage(context.Context, struct{}) (time.Duration, error) {
 	return d.spent + t, err
 }
 
-// processTime reads utime and stime of a process: fields 14 and 15 of
-// /proc/PID/stat, in ticks of 10 ms (proc(5); USER_HZ is 100 everywhere).
+// processTime is the user and system time of a process, to the kernel's 10 ms.
 func processTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name may hold spaces
-	fields := bytes.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("unexpected form of /proc/PID/stat")
-	}
-	var ticks uint64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseUint(string(f), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	p, err := readProcStat(pid)
+	return time.Duration(p.ticks) * 10 * time.Millisecond, err
 }

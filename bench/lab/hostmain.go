@@ -92,6 +92,9 @@ func hostMain() int {
 		"daemon.status": op(func(ctx context.Context, _ struct{}) (*endpoints.Status, error) {
 			return endpoints.ReadStatus(ctx, config.DefaultControl) // in the host's own /run
 		}),
+		"exec":        op(h.exec),
+		"exec.end":    op(h.endPrograms),
+		"exec.usage":  op(h.programTime),
 		"serve":       op(h.traffic.serve),
 		"tcp.run":     op(h.traffic.tcpRun),
 		"tcp.collect": op(h.traffic.tcpCollect),
@@ -107,6 +110,8 @@ type host struct {
 	spawner *spawner
 	traffic *traffic
 	daemon  daemon
+
+	programs programs
 }
 
 type tunArgs struct {

@@ -20,6 +20,7 @@ type Config struct {
 	// Profiles is a directory for CPU profiles of the daemons, gateway.pprof and
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
+	Bench    bool // the exit serves `bondd bench live`
 	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
 	// Mode is the gateway's stream.mode; "" means "bond": the stream service alone.
 	Mode    string

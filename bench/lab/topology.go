@@ -175,3 +175,18 @@ func (l *Lab) forwarding(ctx context.Context, on bool) error {
 	}
 	return nil
 }
+
+// ExitAddr is the first address of the exit.
+var ExitAddr = remote(0)
+
+// PlainTable is the gateway's routing table with uplink i for its default route.
+func PlainTable(i int) int { return plainTable + i }
+
+// UplinkNames are the names of the uplinks' interfaces.
+func (l *Lab) UplinkNames() []string {
+	var out []string
+	for _, u := range l.cfg.Uplinks {
+		out = append(out, u.Name)
+	}
+	return out
+}

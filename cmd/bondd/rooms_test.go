@@ -72,6 +72,7 @@ var rooms = []room{
 	{path: "bench/link", std: pureStd, pure: true},
 	{path: "bench", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/lab", own: []string{"*"}, third: []string{"*"}},
+	{path: "bench/live", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/sim", own: []string{"*"}, third: []string{"*"}},
 
 	// bench/lab turns this program into a host of the lab before anything else.

@@ -17,6 +17,8 @@ type Stream struct {
 
 	// Role exit.
 	Off bool // gateways are offered no streams
+	// Bench serves bytes to the gateways' measurements on the exit's inner address.
+	Bench bool
 	// Allow opens networks that gateways may not reach by themselves, as the
 	// private ones; Deny closes networks, and counts before Allow.
 	Allow, Deny []netip.Prefix
@@ -100,7 +102,7 @@ type Bypass struct {
 func (c *Config) readStream(t *table) {
 	if s := t.table("stream"); s != nil {
 		gateway := []string{"intercept", "mode", "socks", "http"}
-		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory"}
+		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory", "bench"}
 		if c.Role == RoleExit {
 			s.foreign(RoleGateway, gateway)
 		} else {
@@ -135,6 +137,7 @@ func (s *Stream) readExit(t *table) {
 	t.number("max_streams", "4096", &s.MaxStreams)
 	t.number("max_rate", "500", &s.MaxRate)
 	t.number("max_memory", "64", &s.MaxMemory)
+	t.flag("bench", &s.Bench)
 }
 
 func readBypass(t *table) Bypass {
