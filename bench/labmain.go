@@ -35,6 +35,9 @@ measured until then is reported.
 // labServices are the services a lab can measure.
 var labServices = []string{"packet", "stream", "mptcp", "auto"}
 
+// labDefault are those it measures unasked: what needs nothing of the kernel.
+const labDefault = "packet,stream"
+
 // LabMain is `bondd bench lab`. It returns the exit code: 0 done, 1 a
 // measurement failed or was interrupted, 2 wrong usage, 3 not allowed here.
 func LabMain(ctx context.Context, args []string) int {
@@ -50,7 +53,7 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		quick bool
 	)
 	c, code, done := flagSpec{
-		command: "bench lab", usage: labUsage, sets: "equal,demo", services: labServices, service: "packet,stream", faults: []string{"cut", "unplug", "step", "restart"},
+		command: "bench lab", usage: labUsage, sets: "equal,demo", services: labServices, service: labDefault, faults: []string{"cut", "unplug", "step", "restart"},
 		faultText: "cut (the busiest uplink becomes a black hole), unplug (its interface goes down), step (the fastest uplink's rate is halved, and later " +
 			"doubled), restart (of the exit)",
 		duration: 10 * time.Second,

@@ -78,7 +78,7 @@ func TestSteps(t *testing.T) {
 	if got := p.takes(sets[0]); got < 4*time.Minute || got > 6*time.Minute {
 		t.Errorf("it takes %v", got)
 	}
-	quick := plan{services: labServices, directions: p.directions, flows: []int{1}, duration: 3 * time.Second, settle: 2 * time.Second, idlePings: 50}
+	quick := plan{services: strings.Split(labDefault, ","), directions: p.directions, flows: []int{1}, duration: 3 * time.Second, settle: 2 * time.Second, idlePings: 50}
 	both, err := FindSets("equal,demo")
 	if err != nil {
 		t.Fatal(err)
