@@ -53,6 +53,7 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		quick     = f.Bool("quick", false, "shorter: 4s count after 2s, nothing breaks")
 		seed      = f.Uint64("seed", 1, "of the accidents on the lines")
 		profiles  = f.String("profiles", "", "directory for CPU profiles of the daemons (of the last set)")
+		rounds    = f.Int("rounds", 5, "set plain only: rounds whose medians are reported")
 		verbose   = f.Bool("verbose", false, "show what the daemons print")
 	)
 	f.SetOutput(stderr)
@@ -73,9 +74,12 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		writeSets(stdout)
 		return exitOK
 	}
-	chosen, err := FindSets(*sets)
-	if err != nil {
-		return wrong("%v", err)
+	var chosen []Set
+	if *sets != plainSet {
+		var err error
+		if chosen, err = FindSets(*sets); err != nil {
+			return wrong("%v", err)
+		}
 	}
 	p := plan{service: *service, flows: *flows, duration: *duration, settle: *settle, idlePings: 150, seed: *seed, progress: stderr, profiles: *profiles}
 	if *service != "packet" && *service != "stream" {
@@ -116,6 +120,9 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			p.cut, p.unplug, p.restart = false, false, false
 		}
 	}
+	if *rounds < 1 || *rounds > 100 {
+		return wrong("rounds is %d; it is 1 to 100", *rounds)
+	}
 	if p.flows < 1 || p.flows > 1000 {
 		return wrong("flows is %d; it is 1 to 1000", p.flows)
 	}
@@ -127,6 +134,12 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if code, done := enter(stderr, "bondd bench lab"); done {
 		return code
+	}
+	if *sets == plainSet {
+		if !given["duration"] {
+			p.duration = 3 * time.Second
+		}
+		return p.reportPlain(ctx, args, *rounds, *asJSON, stdout, stderr)
 	}
 	if *check {
 		return checkAll(ctx, chosen, *seed, *quick, stdout, stderr)
@@ -203,6 +216,7 @@ func writeSets(w io.Writer) {
 			fmt.Fprintf(w, "         %-6s %s\n", u.Name, u.describe())
 		}
 	}
+	fmt.Fprintf(w, "%-8s bare wires, no emulation, one and two of them, beside wireguard-go; alone only\n", plainSet)
 }
 
 // describe is the line in words.

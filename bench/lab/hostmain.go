@@ -30,6 +30,8 @@ func HostMain() {
 		code = hostMain()
 	case roleDaemon:
 		code = daemonMain()
+	case rolePeer:
+		code = wireGuardMain()
 	case roleSpin:
 		code = spinMain()
 	case roleLinks:
@@ -73,14 +75,15 @@ func hostMain() int {
 	}
 	h := &host{spawner: newSpawner(), traffic: newTraffic()}
 	serve(context.Background(), os.Stdin, os.Stdout, map[string]operation{
-		"hello":        op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
-		"net":          op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
-		"tun":          op(h.tun),
-		"file":         op(h.file),
-		"state":        op(netState),
-		"daemon.start": op(h.startDaemon),
-		"daemon.stop":  op(h.stopDaemon),
-		"daemon.usage": op(h.daemonUsage),
+		"hello":         op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
+		"net":           op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
+		"tun":           op(h.tun),
+		"file":          op(h.file),
+		"state":         op(netState),
+		"daemon.start":  op(h.startDaemon),
+		"daemon.stop":   op(h.stopDaemon),
+		"daemon.usage":  op(h.daemonUsage),
+		"daemon.memory": op(h.daemonMemory),
 		"daemon.status": op(func(ctx context.Context, _ struct{}) (*endpoints.Status, error) {
 			return endpoints.ReadStatus(ctx, config.DefaultControl) // in the host's own /run
 		}),
@@ -89,6 +92,8 @@ func hostMain() int {
 		"tcp.collect": op(h.traffic.tcpCollect),
 		"udp.run":     op(h.traffic.udpRun),
 		"udp.collect": op(h.traffic.udpCollect),
+		"flood.count": op(floodCount),
+		"flood.send":  op(floodSend),
 		"ping":        op(ping),
 	})
 	return 0 // the parent is gone or done; what we started dies with us

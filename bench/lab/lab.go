@@ -19,6 +19,7 @@ type Config struct {
 	// Profiles is a directory for CPU profiles of the daemons, gateway.pprof and
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
+	Bare     bool // the uplinks are bare wires: no emulator, no rate, no delay
 	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
 }
 
@@ -69,8 +70,10 @@ func (l *Lab) open(ctx context.Context) error {
 	if err := l.startSpinner(); err != nil {
 		return err
 	}
-	if err := l.startEmulator(ctx); err != nil {
-		return err
+	if !l.cfg.Bare {
+		if err := l.startEmulator(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.forwarding(ctx, true); err != nil {
 		return err
