@@ -15,6 +15,7 @@ const (
 	dropNoGateway                  // packet from the TUN device to an address no connected gateway has
 	dropNotRoutable                // packet from the TUN device to a multicast or link-local address
 	dropNotIP                      // packet from the TUN device that is neither IPv4 nor IPv6
+	dropPacketTooLong              // packet from the TUN device that fits no datagram
 	dropMessageTooLong             // datagram larger than the interface or the route allows (MTU probes, as a rule)
 	dropPathDown                   // datagram: no way out (address, route or interface is gone)
 	dropWriteFailed                // datagram: any other error of the socket
@@ -36,6 +37,7 @@ var dropNames = [numDrops]string{
 	dropNoGateway:      "packet_no_gateway",
 	dropNotRoutable:    "packet_not_routable",
 	dropNotIP:          "packet_not_ip",
+	dropPacketTooLong:  "packet_too_long",
 	dropMessageTooLong: "datagram_too_long",
 	dropPathDown:       "datagram_path_down",
 	dropWriteFailed:    "datagram_write_failed",

@@ -15,6 +15,8 @@ const (
 	// maxTurn bounds what one turn takes of each kind of input, and what it sends, so that one reading of the clock is
 	// never older than a fraction of a millisecond of work.
 	maxTurn = 256
+	// maxTurnBytes bounds it for packets, of which a super-packet is many.
+	maxTurnBytes = maxTurn * 1500
 	// batch is how much crosses a room boundary at once.
 	batch = 64
 	// idleTurn is the time between turns when nothing happens: liveness is a matter of time passing.
@@ -181,7 +183,10 @@ func (e *engine) pushArrivals(now time.Duration) {
 }
 
 func (e *engine) pushPackets(now time.Duration) {
-	end := min(len(e.taken.packets), e.packetI+maxTurn)
+	end := e.packetI
+	for bytes := 0; end < min(len(e.taken.packets), e.packetI+maxTurn) && bytes < maxTurnBytes; end++ {
+		bytes += e.taken.packets[end].Len()
+	}
 	for i := e.packetI; i < end; i += batch {
 		e.s.PushPackets(now, e.taken.packets[i:min(i+batch, end)])
 	}

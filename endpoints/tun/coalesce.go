@@ -6,8 +6,6 @@ import (
 )
 
 const (
-	// maxSuper bounds a super-packet in bytes: the IPv4 total length has 16 bits.
-	maxSuper = 65535
 	// maxRun bounds it in packets. A full one of 536-byte packets, the smallest default segment size, has 123.
 	maxRun = batchSize
 )

@@ -3,6 +3,7 @@ package tun
 import (
 	"fmt"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,8 @@ const (
 	tunTSOECN = 0x08 // also such whose first segment carries CWR
 )
 
-// scratchLen holds the largest super-packet with its virtio header.
-const scratchLen = virtioLen + maxSuper + 1
+// scratchLen holds the largest super-packet.
+const scratchLen = maxSuper + 1
 
 // offload is a TUN device of our own with virtio headers. The splitter keeps what a Read had no room for.
 type offload struct {
@@ -25,7 +26,9 @@ type offload struct {
 	counters
 
 	readMu   sync.Mutex
-	scratch  []byte // the last packet read
+	scratch  []byte // the last packet read into too little room for a super-packet
+	head     [virtioLen]byte
+	readIov  [2]unix.Iovec
 	split    splitter
 	read     []Packet
 	readN    int
@@ -109,9 +112,14 @@ func (d *offload) drain() {
 
 func (d *offload) stepRead(fd uintptr) bool {
 	for d.readN < len(d.read) {
-		n, err := unix.Read(int(fd), d.scratch)
+		p := &d.read[d.readN]
+		room, whole := d.scratch, len(p.Data) >= SuperRoom
+		if whole {
+			room = p.Data
+		}
+		n, err := d.readv(fd, room)
 		switch err {
-		case nil:
+		case 0:
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
@@ -125,17 +133,32 @@ func (d *offload) stepRead(fd uintptr) bool {
 			d.dropMalformed.Add(1)
 			continue
 		}
-		v := parseVirtio(d.scratch)
-		if !d.split.load(v, d.scratch[virtioLen:n]) {
+		v := parseVirtio(d.head[:])
+		if !d.split.load(v, room[:n-virtioLen]) {
 			d.dropMalformed.Add(1)
 			continue
 		}
-		d.drain()
+		if whole {
+			d.readPackets.Add(uint64(d.split.whole(p)))
+			d.readN++
+		} else {
+			d.drain()
+		}
 		if d.readN > 0 && v.gsoType != virtioGSONone {
 			return true
 		}
 	}
 	return true
+}
+
+// readv reads one packet, its virtio header into d.head.
+func (d *offload) readv(fd uintptr, room []byte) (int, syscall.Errno) {
+	d.readIov[0].Base, d.readIov[1].Base = &d.head[0], &room[0]
+	d.readIov[0].SetLen(virtioLen)
+	d.readIov[1].SetLen(len(room))
+	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	d.readIov[1].Base = nil // holds no buffer of the caller's
+	return int(n), errno
 }
 
 // Write implements Device.

@@ -65,6 +65,22 @@ func (s *splitter) load(v virtioHeader, pkt []byte) bool {
 	return true
 }
 
+// whole hands out what was loaded without cutting it; p has it in its room already.
+func (s *splitter) whole(p *Packet) (packets int) {
+	p.Data = s.pkt
+	p.CsumStart, p.CsumOffset, p.Segment, p.Headers = 0, 0, 0, 0
+	if s.virtio.flags&virtioNeedsCsum != 0 {
+		p.CsumStart, p.CsumOffset = s.virtio.csumStart, s.virtio.csumOffset
+	}
+	packets = 1
+	if payload := len(s.pkt) - s.headers; s.headers > 0 && payload > int(s.virtio.gsoSize) {
+		p.Segment, p.Headers = s.virtio.gsoSize, uint16(s.headers)
+		packets = (payload + int(s.virtio.gsoSize) - 1) / int(s.virtio.gsoSize)
+	}
+	s.more, s.pkt = false, nil
+	return packets
+}
+
 // size is the length of the packet that cut would make now; only while s.more.
 func (s *splitter) size() int {
 	if s.headers == 0 {
@@ -88,7 +104,7 @@ func (s *splitter) skip() {
 func (s *splitter) cut(p *Packet) {
 	size := s.size()
 	p.Data = p.Data[:size]
-	p.CsumStart, p.CsumOffset = 0, 0
+	p.CsumStart, p.CsumOffset, p.Segment, p.Headers = 0, 0, 0, 0
 	if s.virtio.flags&virtioNeedsCsum != 0 {
 		p.CsumStart, p.CsumOffset = s.virtio.csumStart, s.virtio.csumOffset
 	}

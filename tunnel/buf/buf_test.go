@@ -103,6 +103,25 @@ func TestUseAfterReleaseIsNoticed(t *testing.T) {
 	mustPanic(t, func() { b.Extend(1) })
 }
 
+func TestSuperIsSharedUntilTheLastRelease(t *testing.T) {
+	b := GetSuper()
+	if len(b.Room()) != SuperSize {
+		t.Fatalf("room for %d bytes, want %d", len(b.Room()), SuperSize)
+	}
+	b.Segment, b.Headers = 1448, 52
+	b.Share(2)
+	b.Release()
+	b.Release()
+	b.Append([]byte("still here"))
+	b.Release()
+	mustPanic(t, b.Release)
+	b = GetSuper()
+	defer b.Release()
+	if b.Len() != 0 || b.Segment != 0 || b.Headers != 0 {
+		t.Error("GetSuper returns a buffer that is not fresh")
+	}
+}
+
 func TestGetAndReleaseDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector sync.Pool drops buffers at random")
