@@ -9,6 +9,7 @@ type drop uint8
 const (
 	dropStranger       drop = iota // datagram whose header is not ours
 	dropUnknownIndex               // datagram for a session that does not exist (any more)
+	dropArrivalTooLong             // datagram longer than any of ours
 	dropEngineBusy                 // datagram: the engine's inbox was full
 	dropPacketBusy                 // packet from the TUN device: the engine's inbox was full
 	dropNoSession                  // packet from the TUN device while there is no session
@@ -31,6 +32,7 @@ const (
 var dropNames = [numDrops]string{
 	dropStranger:       "datagram_stranger",
 	dropUnknownIndex:   "datagram_unknown_session",
+	dropArrivalTooLong: "datagram_oversized",
 	dropEngineBusy:     "datagram_engine_busy",
 	dropPacketBusy:     "packet_engine_busy",
 	dropNoSession:      "packet_no_session",

@@ -141,8 +141,8 @@ func (t *sockets) read(s *socket) {
 	r := newReader(t)
 	defer r.release()
 	for {
-		n, err := r.fill(s)
-		r.dispatch(n)
+		err := r.fill(s)
+		r.dispatch()
 		if err == nil {
 			continue
 		}

@@ -1,6 +1,9 @@
 package buf
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// Size is the length in bytes of the memory of one Buf. It holds an
@@ -38,14 +41,16 @@ type Buf struct {
 
 	front, end int
 	start      int   // front of an empty Buf
-	shares     int32 // owners beside the one
+	shares     atomic.Int32 // owners beside the one
 	pooled     bool
+	parent     *Buf // of a part: whose memory it is
 	data       []byte
 }
 
 var (
 	pool      = sync.Pool{New: func() any { return newBuf(Size, Headroom) }}
 	superPool = sync.Pool{New: func() any { return newBuf(SuperSize, 0) }}
+	partPool  = sync.Pool{New: func() any { return &Buf{pooled: true} }}
 )
 
 func newBuf(size, start int) *Buf {
@@ -71,11 +76,23 @@ func fresh(p *sync.Pool) *Buf {
 	return b
 }
 
-// Share makes n further owners, all in the caller's goroutine: as many further
-// calls of Release are needed. They must not change the content.
+// Share makes n further owners: as many further calls of Release are needed,
+// from any goroutine. None of them may change the content.
 func (b *Buf) Share(n int) {
 	b.check()
-	b.shares += int32(n)
+	b.shares.Add(int32(n))
+}
+
+// Part returns bytes [from, to) of the content as a Buf of its own, without headroom or free room. It takes one
+// owner's place in b: the last Release of an owner or a part frees the memory. Parts that do not overlap may be
+// changed by their owners.
+func (b *Buf) Part(from, to int) *Buf {
+	p := partPool.Get().(*Buf)
+	p.pooled, p.parent = false, b
+	p.CsumStart, p.CsumOffset, p.Segment, p.Headers = 0, 0, 0, 0
+	p.data = b.data[b.front+from : b.front+to : b.front+to]
+	p.start, p.front, p.end = 0, 0, to-from
+	return p
 }
 
 // Release gives b back to the pool, unless it has other owners; the caller must
@@ -84,10 +101,18 @@ func (b *Buf) Release() {
 	if b.pooled {
 		panic("buf: internal error: buffer released twice")
 	}
-	if b.shares > 0 {
-		b.shares--
+	if parent := b.parent; parent != nil {
+		b.pooled, b.parent = true, nil
+		b.poison()
+		b.data = nil
+		partPool.Put(b)
+		parent.Release()
 		return
 	}
+	if b.shares.Load() > 0 && b.shares.Add(-1) >= 0 {
+		return
+	}
+	b.shares.Store(0)
 	b.pooled = true
 	b.poison()
 	if len(b.data) == SuperSize {

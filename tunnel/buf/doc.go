@@ -13,7 +13,7 @@
 //
 // # Ownership
 //
-// A Buf has one owner at a time, unless it is shared (Share) within one goroutine. A function that is documented to take a *Buf
+// A Buf has one owner at a time, unless it is shared (Share, Part). A function that is documented to take a *Buf
 // becomes its owner, and either passes it on or calls Release, exactly once. A
 // slice obtained from a Buf is good only for as long as the caller owns it.
 //
