@@ -7,6 +7,8 @@
 //	selfcheck.go  the emulator itself: asked against measured
 //	report.go     figures, JSON; table.go: the same for people
 //	labmain.go    the command lines; demo.go: the short one
+//	plain.go      bondd beside wireguard-go over bare wires
+//	cpu.go        what a byte costs here; cpurungs.go its steps, cpuquota.go the bound
 //
 // The lab (hosts, emulated lines, traffic) is bench/lab, the model of a line
 // bench/link; bench/sim runs the sets in virtual time.
