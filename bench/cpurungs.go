@@ -445,5 +445,5 @@ func wholeRung(suite seal.Suite, p *socketPair) (rung, error) {
 		}
 		return nil
 	}
-	return rung{"session and UDP", func() (int, error) { return s.turn(super()) }}, nil
+	return rung{"session and UDP together, " + suite.String(), func() (int, error) { return s.turn(super()) }}, nil
 }

@@ -40,7 +40,7 @@ type Buf struct {
 	Segment, Headers uint16
 
 	front, end int
-	start      int   // front of an empty Buf
+	start      int          // front of an empty Buf
 	shares     atomic.Int32 // owners beside the one
 	pooled     bool
 	parent     *Buf // of a part: whose memory it is
