@@ -15,6 +15,8 @@ const (
 	tunTSO4   = 0x02 // TCP over IPv4 super-packets
 	tunTSO6   = 0x04 // TCP over IPv6 super-packets
 	tunTSOECN = 0x08 // also such whose first segment carries CWR
+	tunUSO4   = 0x20 // UDP super-packets, Linux 6.2
+	tunUSO6   = 0x40
 )
 
 // scratchLen holds the largest super-packet.
@@ -35,6 +37,8 @@ type offload struct {
 	readErr  error
 	readStep func(fd uintptr) bool
 
+	uso bool // the kernel gives and takes UDP super-packets
+
 	writeMu   sync.Mutex
 	write     []Packet // what the Write under way has left
 	writeErr  error
@@ -45,8 +49,14 @@ type offload struct {
 }
 
 func openOffload(name string, opts Options) (Device, error) {
+	uso := true
 	fd, err := openDescriptor(name, unix.IFF_VNET_HDR, opts.MTU, func(fd int) error {
-		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunCsum|tunTSO4|tunTSO6|tunTSOECN)
+		const tcp = tunCsum | tunTSO4 | tunTSO6 | tunTSOECN
+		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|tunUSO4|tunUSO6)
+		if err != nil {
+			uso = false
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+		}
 		if err != nil {
 			return fmt.Errorf("set offloads of interface %q: %w", name, err)
 		}
@@ -61,6 +71,7 @@ func openOffload(name string, opts Options) (Device, error) {
 	}
 	d := &offload{
 		descriptor: fd,
+		uso:        uso,
 		scratch:    make([]byte, scratchLen),
 		headers:    make([]byte, virtioLen+ipv6HeaderLen+15*4), // the longest TCP header is 15 words
 		iov:        make([]unix.Iovec, 0, 1+maxRun),
@@ -187,7 +198,7 @@ func (d *offload) stepWrite(fd uintptr) bool {
 			d.write = d.write[1:]
 			continue
 		}
-		r := nextRun(d.write)
+		r := nextRun(d.write, d.uso)
 		if d.single > 0 {
 			r = run{packets: d.write[:1]}
 		}

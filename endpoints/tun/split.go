@@ -41,6 +41,8 @@ func (s *splitter) load(v virtioHeader, pkt []byte) bool {
 	switch {
 	case gso == virtioGSOTCPv4 && !ip.v6 && ip.proto == protoTCP && int(v.csumStart) == ip.len:
 	case gso == virtioGSOTCPv6 && ip.v6: // csumStart may lie behind extension headers
+	case gso == virtioGSOUDP && (ip.v6 || ip.proto == protoUDP && int(v.csumStart) == ip.len):
+		return s.loadUDP()
 	default:
 		return false
 	}
@@ -61,6 +63,22 @@ func (s *splitter) load(v virtioHeader, pkt []byte) bool {
 	// RFC 1624: subtracting is adding the complement. The length is put back per segment, whatever address a routing
 	// header made the kernel use.
 	s.pseudo = add16(binary.BigEndian.Uint16(tcp[tcpChecksumAt:]), ^uint16(ip.total-start))
+	s.more = true
+	return true
+}
+
+// loadUDP is the rest of load for a UDP super-packet.
+func (s *splitter) loadUDP() bool {
+	start := int(s.virtio.csumStart)
+	s.headers = start + udpHeaderLen
+	if s.virtio.csumOffset != udpChecksumAt || s.headers >= s.ip.total {
+		return false
+	}
+	s.next = s.headers
+	if !s.ip.v6 {
+		s.id = binary.BigEndian.Uint16(s.pkt[4:])
+	}
+	s.pseudo = add16(binary.BigEndian.Uint16(s.pkt[start+udpChecksumAt:]), ^uint16(s.ip.total-start))
 	s.more = true
 	return true
 }
@@ -121,6 +139,13 @@ func (s *splitter) cut(p *Packet) {
 	s.ip.setTotal(p.Data, size)
 
 	start := int(s.virtio.csumStart)
+	if s.virtio.csumOffset == udpChecksumAt {
+		u := p.Data[start:]
+		binary.BigEndian.PutUint16(u[4:], uint16(size-start))
+		binary.BigEndian.PutUint16(u[udpChecksumAt:], add16(s.pseudo, uint16(size-start)))
+		s.skip()
+		return
+	}
 	tcp := p.Data[start:]
 	binary.BigEndian.PutUint32(tcp[4:], s.seq+uint32(s.next-s.headers))
 	if s.index > 0 {

@@ -34,7 +34,7 @@ type Device interface {
 
 	// Write hands the packets to the kernel in order and returns how many were taken care of: n < len(ps) only with an error.
 	// A packet the kernel refuses, or that is not a sound IP packet, is dropped and counted and does not stop the rest. Adjacent packets of one
-	// TCP flow may go down as one super-packet. Unfinished checksums are finished where the device cannot: then Write
+	// TCP or UDP flow may go down as one super-packet. Unfinished checksums are finished where the device cannot: then Write
 	// changes the checksum field inside Data. After Close it returns net.ErrClosed.
 	Write(ps []Packet) (int, error)
 
