@@ -59,6 +59,9 @@ type Config struct {
 	Sources                []netip.Prefix // inner source addresses accepted from the peer; nil accepts any
 	Policy                 scheduler.Policy
 	Limits                 Limits
+	// Spent, if not nil, gets each block given to StreamWrite back once the peer has all of it. The blocks of a stream that was reset
+	// do not come back. It must not call the session.
+	Spent func(block []byte)
 }
 
 // maxPaths bounds the paths of a session that are not closed; the peer cannot make us keep more.
