@@ -70,6 +70,7 @@ type engine struct {
 	packetI int // first packet in taken that was not pushed
 	arriveI int // first datagram in taken that was not pushed
 	outs    [batch]tunnel.Out
+	rest    [batch]tunnel.Out // scratch of gather
 	pulled  [batch]*buf.Buf
 	writes  [batch]tun.Packet
 	alarm   alarm
@@ -246,6 +247,7 @@ func (e *engine) send(now time.Duration) (patience time.Duration) {
 		sent += n
 		e.sockets.send(now, e, e.outs[:n])
 		clear(e.outs[:n])
+		clear(e.rest[:n])
 	}
 }
 

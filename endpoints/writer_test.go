@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -96,4 +97,33 @@ func TestWriterSendsAtOnceWhatTheSocketTakes(t *testing.T) {
 		<-w.done
 		sock.Close()
 	})
+}
+
+// Datagrams that leave by turns become a run per path, each in its order.
+func TestGatherMakesARunPerPath(t *testing.T) {
+	var outs, rest [batch]tunnel.Out
+	for i := range outs {
+		outs[i] = tunnel.Out{Path: tunnel.PathID(i * i % 7 % 3), ECN: uint8(i)}
+	}
+	gather(outs[:], rest[:0])
+	var seen []tunnel.PathID
+	last := -1
+	for i, o := range outs {
+		if i == 0 || o.Path != outs[i-1].Path {
+			if slices.Contains(seen, o.Path) {
+				t.Fatalf("path %d has more than one run", o.Path)
+			}
+			seen, last = append(seen, o.Path), -1
+		}
+		if int(o.ECN) <= last {
+			t.Fatalf("datagram %d of path %d comes behind %d", o.ECN, o.Path, last)
+		}
+		last = int(o.ECN)
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d paths, want 3", len(seen))
+	}
+	if n := testing.AllocsPerRun(100, func() { gather(outs[:], rest[:0]) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
