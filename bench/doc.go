@@ -9,6 +9,8 @@
 //	repeat.go     several runs: medians and spread; compare.go: two reports
 //	report.go     figures, JSON; for people: table.go, html.go with svg.go, markdown.go
 //	flags.go      what the command lines share; labmain.go, simcmd.go, livemain.go, demo.go
+//	plain.go      bondd beside wireguard-go over bare wires
+//	cpu.go        what a byte costs here; cpurungs.go its steps, cpuquota.go the bound
 //
 // The lab (hosts, emulated lines, traffic) is bench/lab, the model of a line
 // bench/link; bench/sim runs the sets in virtual time; bench/live measures a gateway

@@ -15,6 +15,7 @@ import (
 // long, and how to report it.
 type choice struct {
 	sets       []Set
+	plain      bool // the plain set instead of sets
 	services   []string
 	directions []string
 	flows      []int
@@ -40,6 +41,7 @@ type flagSpec struct {
 	duration       time.Duration                                 // default
 	virtual        string                                        // "virtual " where time is simulated
 	find           func(list string, seed uint64) ([]Set, error) // resolves the names of sets; nil: FindSets
+	plain          bool                                          // the set "plain" may be asked for
 	own            func(*flag.FlagSet)
 	shorten        func(*choice) // applies what shortens a run; may be nil
 }
@@ -86,8 +88,10 @@ func (s flagSpec) parse(args []string, stdout, stderr io.Writer) (c choice, code
 		if s.find == nil {
 			s.find = func(list string, _ uint64) ([]Set, error) { return FindSets(list) }
 		}
-		if c.sets, err = s.find(*sets, c.seed); err != nil {
-			return err
+		if c.plain = s.plain && *sets == plainSet; !c.plain {
+			if c.sets, err = s.find(*sets, c.seed); err != nil {
+				return err
+			}
 		}
 		if c.services, err = oneOf("service", *service, s.services); err != nil {
 			return err

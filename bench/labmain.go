@@ -46,19 +46,21 @@ func LabMain(ctx context.Context, args []string) int {
 
 func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var (
-		p     = plan{idlePings: 150, again: 1, progress: stderr}
-		with  string
-		less  = map[string]*string{} // by flag: where MPTCP is not to be had
-		check bool
-		quick bool
+		p      = plan{idlePings: 150, again: 1, progress: stderr}
+		with   string
+		rounds int
+		less   = map[string]*string{} // by flag: where MPTCP is not to be had
+		check  bool
+		quick  bool
 	)
 	c, code, done := flagSpec{
 		command: "bench lab", usage: labUsage, sets: "equal,demo", services: labServices, service: labDefault, faults: []string{"cut", "unplug", "step", "restart"},
 		faultText: "cut (the busiest uplink becomes a black hole), unplug (its interface goes down), step (the fastest uplink's rate is halved, and later " +
 			"doubled), restart (of the exit)",
-		duration: 10 * time.Second,
+		duration: 10 * time.Second, plain: true,
 		own: func(f *flag.FlagSet) {
 			f.IntVar(&p.repeat, "repeat", 1, "measure everything so many times, with other accidents; medians and the spread are reported")
+			f.IntVar(&rounds, "rounds", 5, "set plain only: rounds whose medians are reported")
 			f.StringVar(&with, "with", "", "others to measure on the same lines, separated by commas: "+strings.Join(peerNames(), ", ")+"; or \"all\"")
 			less["no-mptcp"] = f.String("no-mptcp", "", "where the kernel's MPTCP is switched off: gateway, exit, or both, separated by commas")
 			less["strip"] = f.String("strip", "", "uplinks on which a box removes MPTCP from TCP packets, by number from 0, separated by commas")
@@ -89,6 +91,9 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil && (p.repeat < 1 || p.repeat > 100) {
 		err = wrongUsage("repeat is %d; it is 1 to 100", p.repeat)
 	}
+	if err == nil && (rounds < 1 || rounds > 100) {
+		err = wrongUsage("rounds is %d; it is 1 to 100", rounds)
+	}
 	for _, name := range []string{"no-mptcp", "strip"} {
 		err = errors.Join(err, p.without(name, *less[name]))
 	}
@@ -103,6 +108,12 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if code, done := enter(stderr, "bondd bench lab"); done {
 		return code
+	}
+	if c.plain {
+		if !c.given["duration"] {
+			p.duration = 3 * time.Second
+		}
+		return p.reportPlain(ctx, args, rounds, c.asJSON, stdout, stderr)
 	}
 	if check {
 		return checkAll(ctx, c.sets, c.seed, quick, stdout, stderr)

@@ -174,10 +174,12 @@ func newReport(command string, args []string, results []Result) Report {
 	return Report{Schema: schemaVersion, Command: strings.TrimSpace("bondd " + command + " " + strings.Join(args, " ")), Version: version(), Host: hostInfo(), Results: results}
 }
 
-func (r Report) writeJSON(w io.Writer) error {
+func (r Report) writeJSON(w io.Writer) error { return writeJSON(w, r) }
+
+func writeJSON(w io.Writer, report any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return enc.Encode(report)
 }
 
 // version is the module's version, or the commit it was built from.

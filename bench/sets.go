@@ -106,6 +106,7 @@ func writeSets(w io.Writer) {
 			fmt.Fprintf(w, "         %-6s %s\n", u.Name, u.describe())
 		}
 	}
+	fmt.Fprintf(w, "%-8s bare wires, no emulation, one and two of them, beside wireguard-go; in the lab, alone only\n", plainSet)
 }
 
 // describe is the line in words.

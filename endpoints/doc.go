@@ -31,7 +31,8 @@
 //   - An engine is one goroutine that owns one session (engine.go, engine_session.go). It alone calls the session, and reads the clock
 //     once per turn. Everything reaches it through its inbox: packets, datagrams, commands (func(now)), and failures of sockets.
 //   - A TUN device has one reader goroutine; it is written to by the engines themselves.
-//   - A UDP socket has one reader and one writer goroutine (sockets.go). The writer's queue is bounded; while it is full the engines do not pull, so
+//   - A UDP socket has one reader and one writer goroutine (sockets.go). While its writer has nothing to do, an engine sends small batches
+//     itself, without waiting. The writer's queue is bounded; while it is full the engines do not pull, so
 //     the back-pressure reaches the queues of the session, where there is a policy for it.
 //   - A connection has a reader and a writer goroutine, which alone may block on it. Its flow (flow.go) is what they share with the engine: one block
 //     that was read, the buffers that wait to be written. The back-pressure goes both ways: no room in the stream, no reading; too much waiting,

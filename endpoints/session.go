@@ -43,6 +43,7 @@ type session interface {
 
 // newSession makes the real one.
 func newSession(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error) {
+	cfg.Spent = reuse
 	return tunnel.New(now, cfg, rng)
 }
 

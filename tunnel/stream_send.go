@@ -144,7 +144,9 @@ func (s *Session) pieceArrived(a scheduler.StreamPiece) {
 		if b.off+uint64(len(b.data)) > h.acked {
 			break
 		}
-		h.blocks.pop()
+		if spent := h.blocks.pop(); s.cfg.Spent != nil {
+			s.cfg.Spent(spent.data)
+		}
 	}
 	s.settleStream(st)
 }

@@ -127,7 +127,7 @@ func (l *Lab) startDaemon(ctx context.Context, h *Host, key string, conf func(ke
 	if err := h.call(ctx, "file", fileArgs{configName, conf(keyFile)}, &file); err != nil {
 		return err
 	}
-	args := daemonArgs{Config: file}
+	args := daemonArgs{Role: roleDaemon, Config: file}
 	if l.cfg.Profiles != "" {
 		args.Profile = filepath.Join(l.cfg.Profiles, h.name+".pprof")
 	}
@@ -161,6 +161,13 @@ func (l *Lab) ProcessorTime(ctx context.Context) (time.Duration, error) {
 		sum += t
 	}
 	return sum, nil
+}
+
+// Memory is the resident memory of the daemon of a host, bytes.
+func (l *Lab) Memory(ctx context.Context, h *Host) (int64, error) {
+	var n int64
+	err := h.call(ctx, "daemon.memory", nil, &n)
+	return n, err
 }
 
 // Status is what the daemon of a host says about itself, as `bondd status`.

@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ type daemon struct {
 }
 
 type daemonArgs struct {
+	Role    string `json:"role"`              // roleDaemon or rolePeer
 	Config  string `json:"config"`            // path of the configuration
 	Profile string `json:"profile,omitempty"` // path of a CPU profile to write
 }
@@ -38,7 +41,7 @@ func (h *host) startDaemon(_ context.Context, a daemonArgs) (int, error) {
 	if d.cmd != nil {
 		return 0, errors.New("the daemon runs already")
 	}
-	cmd := self(roleDaemon, 0)
+	cmd := self(a.Role, 0)
 	cmd.Env = append(cmd.Env, envConfig+"="+a.Config, envProfile+"="+a.Profile)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -108,6 +111,26 @@ func (h *host) daemonUsage(context.Context, struct{}) (time.Duration, error) {
 	}
 	t, err := processTime(d.cmd.Process.Pid)
 	return d.spent + t, err
+}
+
+// daemonMemory is the resident memory of the daemon in bytes.
+func (h *host) daemonMemory(context.Context, struct{}) (int64, error) {
+	d := &h.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil {
+		return 0, errors.New("no daemon runs")
+	}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(d.cmd.Process.Pid) + "/statm")
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(text) // proc(5): total, resident, ... in pages
+	if len(fields) < 2 {
+		return 0, errors.New("unexpected form of /proc/PID/statm")
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
 }
 
 // processTime is the user and system time of a process, to the kernel's 10 ms.

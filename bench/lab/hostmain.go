@@ -30,6 +30,8 @@ func HostMain() {
 		code = hostMain()
 	case roleDaemon:
 		code = daemonMain()
+	case rolePeer:
+		code = wireGuardMain()
 	case roleSpin:
 		code = spinMain()
 	case roleLinks:
@@ -85,10 +87,11 @@ func hostMain() int {
 			}
 			return endpoints.CheckNetwork(ctx, cfg), nil
 		}),
-		"state":        op(netState),
-		"daemon.start": op(h.startDaemon),
-		"daemon.stop":  op(h.stopDaemon),
-		"daemon.usage": op(h.daemonUsage),
+		"state":         op(netState),
+		"daemon.start":  op(h.startDaemon),
+		"daemon.stop":   op(h.stopDaemon),
+		"daemon.usage":  op(h.daemonUsage),
+		"daemon.memory": op(h.daemonMemory),
 		"daemon.status": op(func(ctx context.Context, _ struct{}) (*endpoints.Status, error) {
 			return endpoints.ReadStatus(ctx, config.DefaultControl) // in the host's own /run
 		}),
@@ -100,6 +103,8 @@ func hostMain() int {
 		"tcp.collect": op(h.traffic.tcpCollect),
 		"udp.run":     op(h.traffic.udpRun),
 		"udp.collect": op(h.traffic.udpCollect),
+		"flood.count": op(floodCount),
+		"flood.send":  op(floodSend),
 		"ping":        op(ping),
 	})
 	return 0 // the parent is gone or done; what we started dies with us

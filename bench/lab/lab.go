@@ -21,6 +21,7 @@ type Config struct {
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
 	Bench    bool // the exit serves `bondd bench live`
+	Bare     bool // the uplinks are bare wires: no emulator, no rate, no delay
 	Streams  bool // the gateway carries TCP as streams, as it does by default; otherwise as packets
 	// Mode is the gateway's stream.mode; "" means "bond": the stream service alone.
 	Mode    string
@@ -81,8 +82,10 @@ func (l *Lab) open(ctx context.Context) error {
 	if err := l.startSpinner(); err != nil {
 		return err
 	}
-	if err := l.startEmulator(ctx); err != nil {
-		return err
+	if !l.cfg.Bare {
+		if err := l.startEmulator(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.forwarding(ctx, true); err != nil {
 		return err

@@ -123,18 +123,26 @@ func (l *Lab) wire(ctx context.Context) error {
 	return nil
 }
 
-// wireUplink makes both TUN devices of an uplink and all routes over it.
+// uplinkDevices makes both ends of an uplink: TUN devices for the emulator, or a bare wire.
+func (l *Lab) uplinkDevices(ctx context.Context, u Uplink) error {
+	if l.cfg.Bare {
+		return l.Gateway.net(ctx, netStep{Do: "veth", Link: u.Name, Peer: u.Name, Pid: l.Exit.pid()})
+	}
+	for _, h := range []*Host{l.Gateway, l.Exit} {
+		dev, err := h.tun(ctx, u.Name, uplinkMTU)
+		if err != nil {
+			return err
+		}
+		l.devices = append(l.devices, dev)
+	}
+	return nil
+}
+
+// wireUplink makes both ends of an uplink and all routes over it.
 func (l *Lab) wireUplink(ctx context.Context, i int, u Uplink) error {
-	gw, err := l.Gateway.tun(ctx, u.Name, uplinkMTU)
-	if err != nil {
+	if err := l.uplinkDevices(ctx, u); err != nil {
 		return err
 	}
-	l.devices = append(l.devices, gw)
-	ex, err := l.Exit.tun(ctx, u.Name, uplinkMTU)
-	if err != nil {
-		return err
-	}
-	l.devices = append(l.devices, ex)
 	quiet := sysctl("net.ipv6.conf."+u.Name+".disable_ipv6", "1") // no router solicitations over the line
 	near, far := GatewayAddr(i).String(), GatewayAddr(i).Prev().String()
 	plain := Plain(i).String() + "/32"

@@ -55,7 +55,7 @@ var rooms = []room{
 
 	// The rooms of the operating system deal in bytes and addresses. They do
 	// not know each other, except that a socket may be told its uplink.
-	{path: "endpoints/tun", third: []string{"golang.org/x/sys", "github.com/songgao/water", "golang.zx2c4.com/wireguard"}},
+	{path: "endpoints/tun", third: []string{"golang.org/x/sys", "github.com/songgao/water"}},
 	{path: "endpoints/udp", own: []string{"endpoints/uplink"}, third: []string{"golang.org/x/sys", "golang.org/x/net"}},
 	{path: "endpoints/uplink", third: []string{"golang.org/x/sys", "github.com/vishvananda/netlink"}},
 	{path: "endpoints/mptcp", own: []string{"endpoints/uplink"}, third: []string{"golang.org/x/sys", "github.com/vishvananda/netlink"}},

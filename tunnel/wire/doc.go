@@ -98,7 +98,7 @@
 // subtraction. The CE and ECT counts are the totals of authenticated datagrams
 // that arrived on the path marked CE, and marked ECT(0) or ECT(1).
 //
-// PACKET, ORDERED: one IP packet of the user. The PARTIAL kinds carry a packet
+// PACKET, ORDERED: one IP packet of the user, a piece of a super-packet included: it travels complete. The PARTIAL kinds carry a packet
 // whose transport checksum field holds the sum of the pseudo header only; the
 // receiver finds the place in the headers of the packet. Ordered packets of one
 // flow have consecutive seqs, modulo 2^16.
