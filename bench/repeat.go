@@ -24,13 +24,13 @@ func merge(runs []Result) []Result {
 	}
 	var out []Result
 	for _, k := range order {
-		out = append(out, median(groups[k]))
+		out = append(out, typical(groups[k]))
 	}
 	return out
 }
 
-// median joins runs of the same thing.
-func median(runs []Result) Result {
+// typical joins runs of the same thing.
+func typical(runs []Result) Result {
 	good := slices.DeleteFunc(slices.Clone(runs), func(r Result) bool { return r.Error != "" || r.Void != "" })
 	if len(good) == 0 {
 		good = runs
@@ -44,16 +44,16 @@ func median(runs []Result) Result {
 		}
 		return 0
 	})
-	typical := good[(len(good)-1)/2] // whose lists are shown
+	middle := good[(len(good)-1)/2] // whose lists are shown
 	if len(runs) == 1 {
-		return typical
+		return middle
 	}
 	all := make([]map[string]float64, len(good))
 	for i, r := range good {
 		all[i] = r.figures()
 	}
-	typical.Spread = map[string][2]float64{}
-	for name := range typical.figures() {
+	middle.Spread = map[string][2]float64{}
+	for name := range middle.figures() {
 		var xs []float64
 		for _, m := range all {
 			if x, ok := m[name]; ok {
@@ -61,11 +61,11 @@ func median(runs []Result) Result {
 			}
 		}
 		slices.Sort(xs)
-		typical.set(name, (xs[(len(xs)-1)/2]+xs[len(xs)/2])/2)
-		typical.Spread[name] = [2]float64{xs[0], xs[len(xs)-1]}
+		middle.set(name, (xs[(len(xs)-1)/2]+xs[len(xs)/2])/2)
+		middle.Spread[name] = [2]float64{xs[0], xs[len(xs)-1]}
 	}
-	typical.Runs = len(good)
-	return typical
+	middle.Runs = len(good)
+	return middle
 }
 
 func orZero(x *float64) float64 {

@@ -9,9 +9,9 @@ import (
 	"github.com/bondd/bondd/bench/lab"
 )
 
-// TestMedian holds that figures become medians with their spread, whatever they
+// TestTypicalRun holds that figures become medians with their spread, whatever they
 // are called, and that void runs count only where there are no others.
-func TestMedian(t *testing.T) {
+func TestTypicalRun(t *testing.T) {
 	run := func(bond, p99 float64, void string) Result {
 		r := sample()
 		r.Bond, r.Loaded = number(bond, 2), &Delays{P50: 20, P99: p99, Steps: []float64{bond}}
