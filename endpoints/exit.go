@@ -51,7 +51,7 @@ func (x *exit) run(ctx context.Context) error {
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
 		x.openControl(x.report),
-	}, x.serve)
+	}, x.serve, x.well)
 }
 
 func (x *exit) plan(s uplink.Snapshot) uplink.Plan {
@@ -107,6 +107,10 @@ func (x *exit) serve(ctx context.Context) {
 			if !synced {
 				place()
 			}
+		case r := <-x.reloads.due:
+			r.done <- x.apply(r)
+		case b := <-x.beats:
+			close(b)
 		}
 	}
 }

@@ -31,6 +31,7 @@ type host struct {
 	intercept   func(c intercept.Config) (interceptor, error)
 	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
+	process     Process // of tests and the lab: nothing
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
 }
 
