@@ -32,6 +32,7 @@ type controlServer struct {
 
 // openControl makes the control socket. A node works without it, so that it cannot be made is only said.
 func (n *node) openControl(report func(context.Context) *Status) phase {
+	report = withProblems(report)
 	return phase{"control socket",
 		func(context.Context) error {
 			if n.cfg.Control == "" {
@@ -51,6 +52,15 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 			}
 			return n.control.close()
 		},
+	}
+}
+
+// withProblems makes a report say what is wrong.
+func withProblems(report func(context.Context) *Status) func(context.Context) *Status {
+	return func(ctx context.Context) *Status {
+		st := report(ctx)
+		st.Problems = st.findProblems()
+		return st
 	}
 }
 

@@ -51,6 +51,7 @@ func (x *exit) run(ctx context.Context) error {
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
 		x.openControl(x.report),
+		x.openWeb(x.report),
 	}, x.serve, x.well)
 }
 

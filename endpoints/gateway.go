@@ -61,6 +61,7 @@ func (g *gateway) run(ctx context.Context) error {
 		{"engine", g.startEngine, g.stopEngine},
 		{"streams", g.openStreams, g.closeStreams},
 		g.openControl(g.report),
+		g.openWeb(g.report),
 	}, g.serve, g.well)
 }
 

@@ -27,8 +27,9 @@ type Status struct {
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
 	Streams  *StreamStatus     `json:"streams,omitempty"`
-	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
-	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
+	Drops    map[string]uint64 `json:"drops"`              // of the shell, by reason; a session's own are in its statistics
+	Notes    []string          `json:"notes,omitempty"`    // what this machine cannot do
+	Problems []string          `json:"problems,omitempty"` // sentences for people
 }
 
 // TUNStatus is the TUN device.
@@ -71,6 +72,7 @@ type SessionStatus struct {
 	InnerMTU int            `json:"inner_mtu"`
 	Hello    netip.AddrPort `json:"hello"` // where the hello went to or came from
 	Stats    *tunnel.Stats  `json:"stats,omitempty"`
+	Traffic  []Traffic      `json:"traffic,omitempty"` // see Status.Measure
 }
 
 // SocketStatus is one UDP socket.

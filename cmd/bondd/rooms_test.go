@@ -75,8 +75,8 @@ var rooms = []room{
 	{path: "bench/lab", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/sim", own: []string{"*"}, third: []string{"*"}},
 
-	// bench/lab turns this program into a host of the lab before anything else.
-	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "bench", "bench/lab"}},
+	// bench/lab turns this program into a host of the lab before anything else; tunnel has the types of a status.
+	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "tunnel", "bench", "bench/lab"}},
 }
 
 func plus(list []string, more ...string) []string { return slices.Concat(list, more) }

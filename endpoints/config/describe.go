@@ -29,6 +29,9 @@ func (c *Config) Describe() string {
 	}
 	d.line("TUN device", "%s, %s", c.TUN.Name, mtu)
 	d.line("control socket", "%s", c.Control)
+	for _, a := range c.Web {
+		d.line("web page", "http://%s, metrics at http://%s/metrics", a, a)
+	}
 	d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
 	return d.String()
 }

@@ -20,6 +20,7 @@ func (c *Config) readFile(t *table) {
 		tun.text("name", `"bondd0"`, nonEmpty(&c.TUN.Name))
 		tun.number("mtu", "1400", &c.TUN.MTU)
 	}
+	t.texts("web", `"127.0.0.1:7180"`, localTo(&c.Web))
 	c.readStream(t)
 	gateway := []string{"exit", "uplink", "lan", "bypass"}
 	exit := []string{"listen", "inner", "gateway"}

@@ -95,6 +95,7 @@ func (v *validator) node(c *Config) {
 	} else if len(c.Control) > maxSocketPath {
 		v.problem("control", "control: the path has %d bytes; the kernel allows %d for a unix socket", len(c.Control), maxSocketPath)
 	}
+	v.local("web", c.Web)
 	v.check("tun.name", checkInterface(c.TUN.Name))
 	if m := c.TUN.MTU; m != 0 && (m < MinMTU || m > MaxMTU) {
 		v.problem("tun.mtu", "tun.mtu: %d is out of range; it must lie between %d and %d, or be left out", m, MinMTU, MaxMTU)
