@@ -37,6 +37,7 @@
 //     (association.go).
 //   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go), or read the file for a reload, which the goroutine
 //     of serve applies (reload.go). A goroutine waits for SIGHUP and one feeds the watchdog of the service manager (supervise.go).
+//   - The DNS server has one per listener, query and question (endpoints/dns; names.go).
 //   - The web page has net/http's too, if it is configured (web.go, metrics.go).
 //
 // Every goroutine is joined: by the stop of the phase that started it, or by the call that did.

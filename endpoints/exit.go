@@ -18,13 +18,15 @@ import (
 type exit struct {
 	node
 
-	listeners []net.Listener
-	helloWG   sync.WaitGroup // accept loops and hellos
-	engineWG  sync.WaitGroup
-	stopHello context.CancelFunc
-	guard     guard
-	streams   exitStreams
-	wake      chan struct{} // the MTU may have to change
+	listeners  []net.Listener
+	helloWG    sync.WaitGroup // accept loops and hellos
+	engineWG   sync.WaitGroup
+	stopHello  context.CancelFunc
+	guard      guard
+	streams    exitStreams
+	names      names
+	answersDNS bool          // constant after openNames
+	wake       chan struct{} // the MTU may have to change
 
 	mu       sync.Mutex
 	sessions []*association // the oldest first; guarded by mu
@@ -48,6 +50,7 @@ func (x *exit) run(ctx context.Context) error {
 		{"UDP sockets", x.openSockets, x.closeSockets},
 		{name: "dialers", start: x.newDialers},
 		{name: "TUN reader", start: func(context.Context) error { x.startReader(briskPackets); return nil }},
+		{"DNS", x.openNames, x.names.end},
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
 		x.openControl(x.report),

@@ -105,10 +105,14 @@ func (x *exit) seeIPv6(s uplink.Snapshot) {
 
 // capabilities are what this exit can do for a gateway.
 func (x *exit) capabilities() []string {
-	if x.config().Stream.Off {
-		return nil
+	var list []string
+	if x.answersDNS {
+		list = append(list, capDNS)
 	}
-	list := []string{capStreams}
+	if x.config().Stream.Off {
+		return list
+	}
+	list = append(list, capStreams)
 	if x.streams.ipv6.Load() {
 		list = append(list, capIPv6)
 	}

@@ -33,6 +33,7 @@ type gateway struct {
 
 	hello    helloState
 	streams  gatewayStreams
+	names    names
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
 }
@@ -60,6 +61,7 @@ func (g *gateway) run(ctx context.Context) error {
 		g.openRoutes(g.plan),
 		{"engine", g.startEngine, g.stopEngine},
 		{"streams", g.openStreams, g.closeStreams},
+		{"DNS", g.openNames, g.names.end},
 		g.openControl(g.report),
 		g.openWeb(g.report),
 	}, g.serve, g.well)

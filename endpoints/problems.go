@@ -61,6 +61,9 @@ func (st *Status) findProblems() []string {
 	if s := st.Streams; s != nil && st.State == "up" && s.Interception != "" && s.Interception != "on" && s.Interception != "off by configuration" {
 		say("Connections go as packets, not as streams: %s.", s.Interception)
 	}
+	if d := st.DNS; d != nil && st.State == "up" && len(d.Asks) == 0 {
+		say("DNS queries of the LAN cannot be answered: the exit answers none; write dns.servers.")
+	}
 	if st.TUN.MTU == 0 {
 		say("The TUN device is gone.")
 	}

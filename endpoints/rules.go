@@ -21,7 +21,11 @@ func Rules(cfg *config.Config) string {
 }
 
 func gatewayFirewall(cfg *config.Config) nft.Config {
-	return nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+	c := nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+	if d := &cfg.DNS; d.Intercept && len(d.Listen) > 0 {
+		c.DNS, c.DNSFrom = d.Listen[0].Port(), cfg.LAN.Interfaces
+	}
+	return c
 }
 
 func exitFirewall(cfg *config.Config) nft.Config {

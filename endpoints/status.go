@@ -27,6 +27,7 @@ type Status struct {
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
 	Streams  *StreamStatus     `json:"streams,omitempty"`
+	DNS      *DNSStatus        `json:"dns,omitempty"`
 	Drops    map[string]uint64 `json:"drops"`              // of the shell, by reason; a session's own are in its statistics
 	Notes    []string          `json:"notes,omitempty"`    // what this machine cannot do
 	Problems []string          `json:"problems,omitempty"` // sentences for people
@@ -163,6 +164,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	}
 	st.Hello = &HelloStatus{Rounds: now.rounds}
 	st.Streams.Interception = g.streams.status()
+	st.DNS = g.names.status(g.askedServers())
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
@@ -188,6 +190,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 func (x *exit) report(ctx context.Context) *Status {
 	st := x.common()
 	st.State = "ready"
+	st.DNS = x.names.status(nil)
 	x.mu.Lock()
 	all := append([]*association(nil), x.sessions...)
 	pending := make([]bool, len(all))

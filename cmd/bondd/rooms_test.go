@@ -62,7 +62,8 @@ var rooms = []room{
 	{path: "endpoints/nft", third: []string{"golang.org/x/sys", "github.com/google/nftables"}},
 	{path: "endpoints/intercept", third: []string{"golang.org/x/sys", "github.com/google/nftables", "github.com/mdlayher/netlink",
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
-	{path: "endpoints/systemd", third: []string{"github.com/coreos/go-systemd"}}, // the service manager's protocol
+	{path: "endpoints/dns", third: []string{"github.com/miekg/dns", "golang.org/x/sys"}}, // messages, and sockets of one device
+	{path: "endpoints/systemd", third: []string{"github.com/coreos/go-systemd"}},         // the service manager's protocol
 	{path: "endpoints/dial"},                                   // sockets of the standard library
 	{path: "endpoints/proxy", own: []string{"endpoints/dial"}}, // targets, and the reasons why one cannot be had
 	{path: "endpoints/config", own: []string{"tunnel/control"}, third: []string{"github.com/BurntSushi/toml"}}, // keys are control's

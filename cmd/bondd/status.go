@@ -108,6 +108,9 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		row("TCP goes", carriedText(st))
 		row("streams", streamsText(s))
 	}
+	if d := st.DNS; d != nil {
+		row("DNS", fmt.Sprintf("%d queries, %d from the cache, %d stale, %d failed", d.Queries, d.Cached, d.Stale, d.Failed))
+	}
 
 	if len(st.Uplinks) > 0 {
 		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")

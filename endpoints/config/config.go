@@ -30,6 +30,7 @@ type Config struct {
 	LogLevel slog.Level // least level that is logged
 	TUN      TUN
 	Stream   Stream
+	DNS      DNS
 	Web      []netip.AddrPort // where the page and the metrics are served; empty: nowhere
 
 	// Role gateway.

@@ -79,6 +79,16 @@ func (d *describer) streams(c *Config) {
 	for _, a := range c.Stream.HTTP {
 		d.line("HTTP CONNECT", "%s", a)
 	}
+	if len(c.DNS.Listen) > 0 {
+		asked := "the exit"
+		if len(c.DNS.Servers) > 0 {
+			asked = list(c.DNS.Servers) + " through the bond"
+		}
+		d.line("DNS", "answered at %s, by asking %s", list(c.DNS.Listen), asked)
+		if c.DNS.Intercept {
+			d.line("", "what the LAN asks others is led there too")
+		}
+	}
 }
 
 func (b Bypass) describe() string {
@@ -151,6 +161,9 @@ func (d *describer) exit(c *Config) {
 			d.line("", "  may reach %s", list(g.Allow))
 		}
 		title = ""
+	}
+	if !c.DNS.Off {
+		d.line("DNS", "answered to gateways at the inner addresses, from the resolvers of this host")
 	}
 	d.line("routes", "IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped")
 	if c.Stream.Off {

@@ -22,6 +22,7 @@ func (c *Config) readFile(t *table) {
 	}
 	t.texts("web", `"127.0.0.1:7180"`, localTo(&c.Web))
 	c.readStream(t)
+	c.readDNS(t)
 	gateway := []string{"exit", "uplink", "lan", "bypass"}
 	exit := []string{"listen", "inner", "gateway"}
 	if c.Role == RoleExit {

@@ -41,6 +41,7 @@ func (c *Config) Validate() error {
 		v.uplinks(c)
 		v.lan(c)
 		v.stream(c)
+		v.dns(c)
 	case RoleExit:
 		v.listen(c)
 		v.inner(c.Inner)
