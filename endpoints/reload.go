@@ -54,7 +54,7 @@ func (n *node) config() *config.Config { return n.reloads.now.Load() }
 
 // reloadable are the settings that a reload applies; every other one takes a restart.
 var reloadable = map[config.Role][]string{
-	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "exit.address"},
+	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "exit.address", "forward"},
 	config.RoleExit:    {"log_level", "gateway", "stream"},
 }
 
@@ -178,6 +178,9 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 	if t.changed("stream.socks", "stream.http") {
 		trouble(g.setProxies(&t.cfg.Stream))
 	}
+	if t.changed("forward") {
+		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))
+	}
 	if t.changed("uplink", "lan", "exit.address") {
 		g.changed(ctx, g.snap)
 	}
@@ -193,6 +196,11 @@ func (x *exit) apply(t *reloadTask) (troubles []string) {
 	}
 	x.reloads.now.Store(t.cfg)
 	x.streams.dialers.Store(&dialers)
+	if t.changed("gateway") {
+		if err := x.host.setFirewall(exitFirewall(t.cfg)); err != nil {
+			troubles = append(troubles, oneLine(err))
+		}
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, a := range x.sessions {
@@ -203,5 +211,5 @@ func (x *exit) apply(t *reloadTask) (troubles []string) {
 			a.end(closeMoved, "the inner addresses of this gateway have changed")
 		}
 	}
-	return nil
+	return troubles
 }

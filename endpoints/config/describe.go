@@ -79,6 +79,9 @@ func (d *describer) streams(c *Config) {
 	for _, a := range c.Stream.HTTP {
 		d.line("HTTP CONNECT", "%s", a)
 	}
+	for _, f := range c.Forwards {
+		d.line("forward", "%s of the exit to %s", f.describe(), f.target())
+	}
 	if len(c.DNS.Listen) > 0 {
 		asked := "the exit"
 		if len(c.DNS.Servers) > 0 {
@@ -159,6 +162,9 @@ func (d *describer) exit(c *Config) {
 		d.line("", "  key %s", g.Key)
 		if len(g.Allow) > 0 {
 			d.line("", "  may reach %s", list(g.Allow))
+		}
+		for _, f := range g.Forwards {
+			d.line("", "  gets %s", f.describe())
 		}
 		title = ""
 	}

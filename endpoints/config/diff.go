@@ -56,7 +56,7 @@ func Diff(a, b *Config) []Change {
 // the opposite of the field.
 var settings = map[string]string{
 	"File":       "", // where it was read is not a setting
-	"PrivateKey": "private_key_file", "Uplinks": "uplink", "Gateways": "gateway",
+	"PrivateKey": "private_key_file", "Uplinks": "uplink", "Gateways": "gateway", "Forwards": "forward",
 	"Exit.Addresses": "exit.address", "Bypass.Prefixes": "bypass.cidr",
 	"Stream.InterceptOff": "!stream.intercept", "Stream.Off": "!stream.enable",
 }

@@ -42,10 +42,12 @@ func (c *Config) Validate() error {
 		v.lan(c)
 		v.stream(c)
 		v.dns(c)
+		v.forwards("forward", c.Forwards, RoleGateway, nil)
 	case RoleExit:
 		v.listen(c)
 		v.inner(c.Inner)
 		v.gateways(c)
+		v.exitForwards(c)
 		v.stream(c)
 	}
 	v.errs = append(v.errs, c.validateOwnKey()...)
