@@ -45,7 +45,7 @@ func newCarrierWorld(t *testing.T) *carrierWorld {
 	cfg := &config.Config{Role: config.RoleExit, PrivateKey: testKey(t), Gateways: []config.Gateway{{Name: "home", Key: w.own.Public()}}}
 	cfg.SetDefaults()
 	w.x = newExit(cfg, slog.New(slog.DiscardHandler), &host{})
-	w.x.streams.dialers = map[control.PublicKey]targetDialer{w.own.Public(): w}
+	w.x.streams.dialers.Store(&dialers{w.own.Public(): w})
 	var err error
 	if w.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,10 @@
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
 //     (association.go).
-//   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go).
+//   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go), or read the file for a reload, which the goroutine
+//     of serve applies (reload.go). A goroutine waits for SIGHUP and one feeds the watchdog of the service manager (supervise.go).
+//   - The DNS server has one per listener, query and question (endpoints/dns; names.go).
+//   - The web page has net/http's too, if it is configured (web.go, metrics.go).
 //
 // Every goroutine is joined: by the stop of the phase that started it, or by the call that did.
 //
@@ -58,6 +61,9 @@
 // is refused, and never leaves by an uplink in the clear. When its session is lost it says hello again, by all ways, and gives the engine
 // a new session; TUN device, addresses and routes stay. An exit believes a new session only when it has proven a path, and then closes
 // the older one of the same gateway; so hellos may race, and the loser costs nothing.
+//
+// A reload changes the configuration under all of this: what may change is read by config(), which is the last one, and never twice for one
+// decision; what takes a restart is read from cfg. Reload names every difference, and a field that nobody has made reloadable takes a restart.
 //
 // Streams live and die with their session, so a session that has gone silent is not given up lightly: the hello of its gateway asks whether the exit
 // has it still. If so, the exit makes no other, and the paths of the old one are tried until one answers. Only an exit that has forgotten it, or 60 s

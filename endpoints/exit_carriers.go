@@ -103,7 +103,7 @@ func (x *exit) carry(ctx context.Context, in *control.Incoming, conn net.Conn) e
 	if g == nil {
 		return fmt.Errorf("carrier: %w %v; add it to the configuration of the exit", control.ErrUnknownKey, in.PeerKey)
 	}
-	d := x.streams.dialers[g.Key]
+	d := x.streams.dialerOf(g.Key)
 	if d == nil {
 		return errors.New("carrier: this exit carries no streams")
 	}

@@ -34,6 +34,7 @@ type gateway struct {
 	hello    helloState
 	streams  gatewayStreams
 	carriers gatewayCarriers
+	names    names
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
 }
@@ -61,15 +62,18 @@ func (g *gateway) run(ctx context.Context) error {
 		g.openRoutes(g.plan),
 		{"engine", g.startEngine, g.stopEngine},
 		{"streams", g.openStreams, g.closeStreams},
+		{"DNS", g.openNames, g.names.end},
 		g.openControl(g.report),
-	}, g.serve)
+		g.openWeb(g.report),
+	}, g.serve, g.well)
 }
 
 // watchOptions say which interfaces are uplinks: those of the configuration, or, when it has none, all with a default
 // route.
 func (g *gateway) watchOptions() uplink.WatchOptions {
-	o := uplink.WatchOptions{TUN: g.cfg.TUN.Name, Exclude: g.cfg.LAN.Interfaces, NamedOnly: !g.cfg.AutoUplinks()}
-	for _, u := range g.cfg.Uplinks {
+	cfg := g.config()
+	o := uplink.WatchOptions{TUN: cfg.TUN.Name, Exclude: cfg.LAN.Interfaces, NamedOnly: !cfg.AutoUplinks()}
+	for _, u := range cfg.Uplinks {
 		if u.Mode == config.ModeOff {
 			o.Exclude = append(o.Exclude[:len(o.Exclude):len(o.Exclude)], u.Interface)
 		} else {
@@ -144,12 +148,16 @@ func (g *gateway) serve(ctx context.Context) {
 			}
 			g.checkTaking()
 			retry.Reset(syncPause)
+		case r := <-g.reloads.due:
+			r.done <- g.apply(ctx, r)
+		case b := <-g.beats:
+			close(b)
 		}
 	}
 }
 
 func (g *gateway) warnCaps() {
-	for _, u := range g.cfg.Uplinks {
+	for _, u := range g.config().Uplinks {
 		if u.MaxDown != 0 {
 			g.log.Warn("max_down is not enforced in this version", "uplink", u.Name)
 		}

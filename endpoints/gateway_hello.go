@@ -175,6 +175,7 @@ func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 		g.demux.removeSession(old)
 	}
 	g.followExit(a.Capabilities)
+	g.followExitDNS(a.Peer, slices.Contains(a.Capabilities, capDNS))
 	return nil
 }
 

@@ -74,7 +74,7 @@ func (g *gateway) wanted() []wantedPath {
 
 // terms are what the configuration says about an uplink.
 func (g *gateway) terms(name string) config.Uplink {
-	for _, u := range g.cfg.Uplinks {
+	for _, u := range g.config().Uplinks {
 		if u.Interface == name {
 			return u
 		}

@@ -3,6 +3,7 @@ package endpoints
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -157,6 +158,9 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			return nil
 		},
 		newSession: newSession,
+		listenDNS: func(context.Context, netip.AddrPort, string) (net.PacketConn, net.Listener, error) {
+			return nil, nil, errors.ErrUnsupported // the DNS server has tests of its own, and one in namespaces
+		},
 		intercept: func(c intercept.Config) (interceptor, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()

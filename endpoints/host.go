@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/dns"
 	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/nft"
 	"github.com/bondd/bondd/endpoints/tun"
@@ -32,6 +33,9 @@ type host struct {
 	intercept   func(c intercept.Config) (interceptor, error)
 	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
+	listenDNS   func(ctx context.Context, at netip.AddrPort, device string) (net.PacketConn, net.Listener, error)
+	dialDNS     func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
+	process     Process // of tests and the lab: nothing
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
 	multipath   *multipath // nil: the machine has no MPTCP
 }
@@ -64,6 +68,8 @@ func machine() *host {
 		intercept:   openIntercept,
 		unintercept: intercept.Sweep,
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
+		listenDNS:   dns.Listen,
+		dialDNS:     dns.Dialer(intercept.MarkSocket),
 		newSession:  newSession,
 		multipath:   realMultipath(),
 	}

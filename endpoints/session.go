@@ -52,4 +52,6 @@ const (
 	closeShutdown = 0 // the node ends
 	closeReplaced = 1 // the same gateway has a newer session
 	closeGone     = 2 // nothing was heard for too long
+	closeRemoved  = 3 // the gateway is not in the configuration any more
+	closeMoved    = 4 // the gateway has other inner addresses now
 )

@@ -28,8 +28,10 @@ type Status struct {
 	Sockets  []SocketStatus    `json:"sockets"`
 	Streams  *StreamStatus     `json:"streams,omitempty"`
 	Carriers *CarrierStatus    `json:"carriers,omitempty"`
-	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
-	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
+	DNS      *DNSStatus        `json:"dns,omitempty"`
+	Drops    map[string]uint64 `json:"drops"`              // of the shell, by reason; a session's own are in its statistics
+	Notes    []string          `json:"notes,omitempty"`    // what this machine cannot do
+	Problems []string          `json:"problems,omitempty"` // sentences for people
 }
 
 // TUNStatus is the TUN device.
@@ -73,6 +75,7 @@ type SessionStatus struct {
 	Hello    netip.AddrPort `json:"hello"`          // where the hello went to or came from
 	Bench    netip.AddrPort `json:"bench,omitzero"` // where the exit serves measurements
 	Stats    *tunnel.Stats  `json:"stats,omitempty"`
+	Traffic  []Traffic      `json:"traffic,omitempty"` // see Status.Measure
 }
 
 // SocketStatus is one UDP socket.
@@ -164,6 +167,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	st.Hello = &HelloStatus{Rounds: now.rounds}
 	st.Streams.Interception = g.streams.status()
 	st.Carriers = g.carriers.report()
+	st.DNS = g.names.status(g.askedServers())
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
@@ -191,6 +195,7 @@ func (x *exit) report(ctx context.Context) *Status {
 	st := x.common()
 	st.State = "ready"
 	st.Carriers = &CarrierStatus{Carriers: x.carriers.len()}
+	st.DNS = x.names.status(nil)
 	x.mu.Lock()
 	all := append([]*association(nil), x.sessions...)
 	pending := make([]bool, len(all))

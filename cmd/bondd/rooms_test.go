@@ -62,6 +62,8 @@ var rooms = []room{
 	{path: "endpoints/nft", third: []string{"golang.org/x/sys", "github.com/google/nftables"}},
 	{path: "endpoints/intercept", third: []string{"golang.org/x/sys", "github.com/google/nftables", "github.com/mdlayher/netlink",
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
+	{path: "endpoints/dns", third: []string{"github.com/miekg/dns", "golang.org/x/sys"}}, // messages, and sockets of one device
+	{path: "endpoints/systemd", third: []string{"github.com/coreos/go-systemd"}},         // the service manager's protocol
 	{path: "endpoints/dial"},                                   // sockets of the standard library
 	{path: "endpoints/proxy", own: []string{"endpoints/dial"}}, // targets, and the reasons why one cannot be had
 	{path: "endpoints/config", own: []string{"tunnel/control"}, third: []string{"github.com/BurntSushi/toml"}}, // keys are control's
@@ -75,8 +77,8 @@ var rooms = []room{
 	{path: "bench/live", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/sim", own: []string{"*"}, third: []string{"*"}},
 
-	// bench/lab turns this program into a host of the lab before anything else.
-	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "bench", "bench/lab"}},
+	// bench/lab turns this program into a host of the lab before anything else; tunnel has the types of a status.
+	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "tunnel", "bench", "bench/lab"}},
 }
 
 func plus(list []string, more ...string) []string { return slices.Concat(list, more) }

@@ -14,23 +14,30 @@ import (
 
 	"github.com/bondd/bondd/endpoints"
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/tunnel"
 )
 
 var statusCommand = &command{
 	name:  "status",
 	short: "show the uplinks, sessions and paths of a running bondd",
 	long: `Asks the bondd that runs on this host, over its control socket, and prints a
-table; with --json, one JSON object for programs. "rate" is what the path has
-been seen to deliver, "queue" the delay that datagrams of ours cause on it.`,
+table and a sentence for everything that is wrong; with --json, one JSON object
+for programs. For the rates it looks twice, a second apart (-w 0s: once).
+
+OUT and IN are what the path carries now, datagrams and all, and its share of
+the session's; UP TO is what it has been seen to deliver in the direction from
+this host, ADDED the delay that datagrams of ours cause on it, LOST what was
+lost since the path exists.`,
 	run: func(ctx context.Context, c *invocation) int {
-		socket, asJSON := config.DefaultControl, false
+		socket, asJSON, wait := config.DefaultControl, false, time.Second
 		if code, ok := c.parse(0, func(fs *flag.FlagSet) {
 			fs.StringVar(&socket, "s", socket, "ask the control socket at `PATH`")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			fs.DurationVar(&wait, "w", wait, "look `TIME` long for the rates")
 		}); !ok {
 			return code
 		}
-		st, err := endpoints.ReadStatus(ctx, socket)
+		st, err := measured(ctx, socket, wait)
 		if err != nil {
 			return c.fail(err)
 		}
@@ -46,6 +53,34 @@ been seen to deliver, "queue" the delay that datagrams of ours cause on it.`,
 		}
 		return exitOK
 	},
+}
+
+// measured reads the status twice, so that it has rates, unless wait is 0.
+func measured(ctx context.Context, socket string, wait time.Duration) (*endpoints.Status, error) {
+	first, err := endpoints.ReadStatus(ctx, socket)
+	if err != nil || wait <= 0 {
+		return first, err
+	}
+	if !sleep(ctx, wait) {
+		return first, nil
+	}
+	st, err := endpoints.ReadStatus(ctx, socket)
+	if err == nil {
+		st.Measure(first)
+	}
+	return st, err
+}
+
+// sleep waits; it is false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // printStatus writes a status for people: what the node is, then a table each
@@ -70,10 +105,14 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		row("last hello", h.Error)
 	}
 	if s := st.Streams; s != nil {
+		row("TCP goes", carriedText(st))
 		row("streams", streamsText(s))
 	}
 	if c := st.Carriers; c != nil {
 		row("carriers", carriersText(c))
+	}
+	if d := st.DNS; d != nil {
+		row("DNS", fmt.Sprintf("%d queries, %d from the cache, %d stale, %d failed", d.Queries, d.Cached, d.Stale, d.Failed))
 	}
 
 	if len(st.Uplinks) > 0 {
@@ -95,14 +134,15 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		}
 		for _, p := range s.Stats.Paths {
 			if paths++; paths == 1 {
-				title("PATH", "STATE", "RTT", "QUEUE", "RATE", "SENT", "RECEIVED", "LOST", "REMOTE")
+				title("PATH", "STATE", "RTT", "ADDED", "LOST", "OUT", "UP TO", "IN", "SENT", "RECEIVED", "REMOTE")
 			}
-			name := p.Name
-			if name == "" { // an exit learns paths without their names
-				name = fmt.Sprintf("%s/%d", s.Peer, p.ID)
+			out, in := "-", "-"
+			if s.Traffic != nil {
+				t := s.Of(p.ID)
+				out, in = rateAndShare(t.Out, t.OutShare), rateAndShare(t.In, t.InShare)
 			}
-			row(name, p.State, millis(p.RTT), millis(p.Queue), megabits(p.Rate), bytesOf(p.SentBytes), bytesOf(p.RecvBytes),
-				percent(p.LostDatagrams, p.SentDatagrams), p.Remote)
+			row(s.PathName(p.ID), pathState(&p), millis(p.RTT), millis(p.Queue), percent(p.LostDatagrams, p.SentDatagrams), out, megabits(p.Rate), in,
+				bytesOf(p.SentBytes), bytesOf(p.RecvBytes), p.Remote)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -111,14 +151,36 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	return printRemarks(w, st)
 }
 
+// carriedText says how connections travel, and why.
+func carriedText(st *endpoints.Status) string {
+	switch s := st.Streams; {
+	case st.Role != "gateway":
+		return "as each gateway chooses"
+	case s.Interception == "on":
+		return "as streams over the bond: it is intercepted, and the exit carries streams"
+	case s.Interception == "":
+		return "as packets over the bond"
+	default:
+		return "as packets over the bond: interception " + s.Interception
+	}
+}
+
+func pathState(p *tunnel.PathStats) string {
+	if p.Backup {
+		return p.State + ", backup"
+	}
+	return p.State
+}
+
+func rateAndShare(rate, share float64) string {
+	return fmt.Sprintf("%s %3.0f %%", megabits(rate), 100*share)
+}
+
 // streamsText is what became of the streams, in one line.
 func streamsText(s *endpoints.StreamStatus) string {
 	text := fmt.Sprintf("%d open, %d opened", s.Open, s.Opened)
 	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
 		text += fmt.Sprintf(", %d %s", s.Refused[reason], strings.ReplaceAll(reason, "_", " "))
-	}
-	if s.Interception != "" {
-		text += "; interception " + s.Interception
 	}
 	return text
 }
@@ -167,6 +229,14 @@ func printRemarks(w io.Writer, st *endpoints.Status) error {
 	}
 	if len(list) > 0 {
 		if _, err := fmt.Fprintf(w, "\ndropped: %s\n", strings.Join(list, ", ")); err != nil {
+			return err
+		}
+	}
+	for i, text := range st.Problems {
+		if i == 0 {
+			text = "\n" + text
+		}
+		if _, err := fmt.Fprintln(w, text); err != nil {
 			return err
 		}
 	}

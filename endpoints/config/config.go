@@ -30,12 +30,16 @@ type Config struct {
 	LogLevel slog.Level // least level that is logged
 	TUN      TUN
 	Stream   Stream
+	DNS      DNS
+	Web      []netip.AddrPort // where the page and the metrics are served; empty: nowhere
 
 	// Role gateway.
 	Exit    Exit
 	Uplinks []Uplink // in file order; empty: uplinks are found by themselves
 	LAN     LAN
 	Bypass  []Bypass // in file order: the first that applies counts
+	// Forwards are where ports lead that the exit forwards.
+	Forwards []Forward
 
 	// Role exit.
 	Listen   []netip.AddrPort // TCP for the hello and UDP for datagrams, on the same ports
@@ -120,6 +124,8 @@ type Gateway struct {
 	Addresses []netip.Prefix
 	// Allow are networks that this gateway may reach beside those of Stream.Allow.
 	Allow []netip.Prefix
+	// Forwards are the ports of the exit that go to this gateway.
+	Forwards []Forward
 }
 
 // Load reads, completes and checks the configuration in file, and reads the

@@ -44,6 +44,9 @@ func (c *Config) SetDefaults() {
 			u.Mode = ModeAlways
 		}
 	}
+	if len(c.DNS.Listen) > 0 && c.DNS.Cache == 0 {
+		c.DNS.Cache = DefaultDNSCache
+	}
 	if c.Role != RoleExit {
 		if c.Stream.Mode == "" {
 			c.Stream.Mode = CarryAuto

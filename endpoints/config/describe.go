@@ -29,6 +29,9 @@ func (c *Config) Describe() string {
 	}
 	d.line("TUN device", "%s, %s", c.TUN.Name, mtu)
 	d.line("control socket", "%s", c.Control)
+	for _, a := range c.Web {
+		d.line("web page", "http://%s, metrics at http://%s/metrics", a, a)
+	}
 	d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
 	return d.String()
 }
@@ -75,6 +78,19 @@ func (d *describer) streams(c *Config) {
 	}
 	for _, a := range c.Stream.HTTP {
 		d.line("HTTP CONNECT", "%s", a)
+	}
+	for _, f := range c.Forwards {
+		d.line("forward", "%s of the exit to %s", f.describe(), f.target())
+	}
+	if len(c.DNS.Listen) > 0 {
+		asked := "the exit"
+		if len(c.DNS.Servers) > 0 {
+			asked = list(c.DNS.Servers) + " through the bond"
+		}
+		d.line("DNS", "answered at %s, by asking %s", list(c.DNS.Listen), asked)
+		if c.DNS.Intercept {
+			d.line("", "what the LAN asks others is led there too")
+		}
 	}
 }
 
@@ -147,7 +163,13 @@ func (d *describer) exit(c *Config) {
 		if len(g.Allow) > 0 {
 			d.line("", "  may reach %s", list(g.Allow))
 		}
+		for _, f := range g.Forwards {
+			d.line("", "  gets %s", f.describe())
+		}
 		title = ""
+	}
+	if !c.DNS.Off {
+		d.line("DNS", "answered to gateways at the inner addresses, from the resolvers of this host")
 	}
 	d.line("routes", "IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped")
 	if c.Stream.Off {

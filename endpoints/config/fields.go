@@ -20,8 +20,10 @@ func (c *Config) readFile(t *table) {
 		tun.text("name", `"bondd0"`, nonEmpty(&c.TUN.Name))
 		tun.number("mtu", "1400", &c.TUN.MTU)
 	}
+	t.texts("web", `"127.0.0.1:7180"`, localTo(&c.Web))
 	c.readStream(t)
-	gateway := []string{"exit", "uplink", "lan", "bypass"}
+	c.readDNS(t)
+	gateway := []string{"exit", "uplink", "lan", "bypass", "forward"}
 	exit := []string{"listen", "inner", "gateway"}
 	if c.Role == RoleExit {
 		t.foreign(RoleGateway, gateway)
@@ -63,6 +65,9 @@ func (c *Config) readGatewayRole(t *table) {
 	}
 	for _, b := range t.tables("bypass") {
 		c.Bypass = append(c.Bypass, readBypass(b))
+	}
+	for _, f := range t.tables("forward") {
+		c.Forwards = append(c.Forwards, readForward(f, RoleGateway))
 	}
 }
 
@@ -113,6 +118,9 @@ func readGateway(t *table, i int) Gateway {
 		return err
 	})
 	t.texts("allow", `"192.168.7.0/24"`, networkTo(&g.Allow))
+	for _, f := range t.tables("forward") {
+		g.Forwards = append(g.Forwards, readForward(f, RoleExit))
+	}
 	return g
 }
 

@@ -41,10 +41,13 @@ func (c *Config) Validate() error {
 		v.uplinks(c)
 		v.lan(c)
 		v.stream(c)
+		v.dns(c)
+		v.forwards("forward", c.Forwards, RoleGateway, nil)
 	case RoleExit:
 		v.listen(c)
 		v.inner(c.Inner)
 		v.gateways(c)
+		v.exitForwards(c)
 		v.stream(c)
 	}
 	v.errs = append(v.errs, c.validateOwnKey()...)
@@ -95,6 +98,7 @@ func (v *validator) node(c *Config) {
 	} else if len(c.Control) > maxSocketPath {
 		v.problem("control", "control: the path has %d bytes; the kernel allows %d for a unix socket", len(c.Control), maxSocketPath)
 	}
+	v.local("web", c.Web)
 	v.check("tun.name", checkInterface(c.TUN.Name))
 	if m := c.TUN.MTU; m != 0 && (m < MinMTU || m > MaxMTU) {
 		v.problem("tun.mtu", "tun.mtu: %d is out of range; it must lie between %d and %d, or be left out", m, MinMTU, MaxMTU)

@@ -65,6 +65,14 @@ func Watch(o WatchOptions) (Monitor, error) {
 // Next implements Monitor.
 func (m *monitor) Next(ctx context.Context) (Snapshot, error) { return m.next(ctx) }
 
+// SetOptions implements Monitor.
+func (m *monitor) SetOptions(o WatchOptions) {
+	m.taking.Lock()
+	m.reader.opts = o
+	m.taking.Unlock()
+	hint(m.normal)
+}
+
 // Close implements Monitor.
 func (m *monitor) Close() error {
 	m.once.Do(func() {

@@ -99,6 +99,8 @@ type Monitor interface {
 	// and is back before anybody looked is reported too, by an equal snapshot: its
 	// routes have to be put back (System.Sync).
 	Next(ctx context.Context) (Snapshot, error)
+	// SetOptions changes what counts as an uplink; Next sees it. Any goroutine may call it. Uplinks that stay keep their numbers.
+	SetOptions(o WatchOptions)
 	Close() error
 }
 
