@@ -24,13 +24,13 @@ func TestForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.startDaemon(ctx, l.Exit, l.keys.exit, func(key string) string {
-		return exitConfig(key, l.keys.gatewayPublic) + "[[gateway.forward]]\nport = 8443\n[[gateway.forward]]\nprotocol = \"udp\"\nport = [5000, 5001]\n"
+		return exitConfig(key, l.keys.gatewayPublic, false) + "[[gateway.forward]]\nport = 8443\n[[gateway.forward]]\nprotocol = \"udp\"\nport = [5000, 5001]\n"
 	}); err != nil {
 		t.Fatal(err)
 	}
 	lan := LAN4.String()
 	if err := l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
-		return gatewayConfig(key, l.keys.exitPublic, 1, true, "bond") +
+		return gatewayConfig(key, l.keys.exitPublic, 1, true, "auto") +
 			"[[forward]]\nport = 8443\nto = \"" + lan + ":443\"\n[[forward]]\nprotocol = \"udp\"\nport = 5000\nto = \"" + lan + "\"\n"
 	}); err != nil {
 		t.Fatal(err)
