@@ -30,7 +30,7 @@ func (g *gateway) openSources(ctx context.Context) (stale []int, complete bool) 
 		if _, open := g.sources[u.Name]; open || (!u.Usable4() && !u.Usable6()) {
 			continue
 		}
-		sock, err := g.host.listenUDP(ctx, udp.Options{Device: u.Name, Mark: u.Mark()})
+		sock, err := g.host.listenUDP(ctx, udp.Options{Device: u.Interface(), Mark: u.Mark()})
 		if err != nil {
 			complete = false
 			if !errors.Is(err, fs.ErrNotExist) {
