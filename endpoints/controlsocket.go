@@ -30,7 +30,7 @@ type controlServer struct {
 }
 
 // openControl makes the control socket. A node works without it, so that it cannot be made is only said.
-func (n *node) openControl(report func(context.Context) *Status) phase {
+func (n *node) openControl(report func(context.Context) *Status, more ...func(*http.ServeMux)) phase {
 	return phase{"control socket",
 		func(context.Context) error {
 			if n.cfg.Control == "" {
@@ -41,7 +41,7 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 				n.log.Warn("\"bondd status\" will not work", "error", err)
 				return nil
 			}
-			n.control = serveControl(l, report)
+			n.control = serveControl(l, report, more...)
 			return nil
 		},
 		func(context.Context) error {
@@ -54,7 +54,7 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 }
 
 // serveControl takes l and answers on it until close.
-func serveControl(l net.Listener, report func(context.Context) *Status) *controlServer {
+func serveControl(l net.Listener, report func(context.Context) *Status, more ...func(*http.ServeMux)) *controlServer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -62,6 +62,9 @@ func serveControl(l net.Listener, report func(context.Context) *Status) *control
 		e.SetIndent("", "  ")
 		_ = e.Encode(report(r.Context())) // fails when the asker has gone
 	})
+	for _, f := range more {
+		f(mux)
+	}
 	c := &controlServer{http: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: requestTime,
@@ -102,14 +105,7 @@ func readStatus(ctx context.Context, path string, dial func(ctx context.Context)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
-		}
-		return nil, fmt.Errorf("ask the bondd at %s: %w", path, err)
+		return nil, askError(path, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -120,4 +116,16 @@ func readStatus(ctx context.Context, path string, dial func(ctx context.Context)
 		return nil, fmt.Errorf("ask the bondd at %s: not a status: %w", path, err)
 	}
 	return st, nil
+}
+
+// askError says why the control socket at path could not be asked.
+func askError(path string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
+	}
+	return fmt.Errorf("ask the bondd at %s: %w", path, err)
 }

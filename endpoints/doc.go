@@ -66,7 +66,6 @@
 //   - An exit has one TUN device, whose MTU is the least that any connected gateway needs.
 //   - An exit's name is looked up through the uplinks; where a resolver on the gateway itself forwards the question, that question
 //     may want to go through the bond, and then the address known last is used until the bond is back.
-//   - The cap of an uplink towards the gateway (max_down) is not enforced.
 //   - A gateway learns with its hello whether its exit has IPv6, and not when that changes.
 //   - A reset that comes behind data is held back for a fixed time, partingTime, because a session does not say when data have arrived.
 //   - A connection whose client has ended its direction and then vanished is kept until its server sends or ends.

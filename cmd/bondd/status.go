@@ -160,10 +160,14 @@ func printRemarks(w io.Writer, st *endpoints.Status) error {
 }
 
 func uplinkMode(u endpoints.UplinkStatus) string {
+	text := u.Mode
 	if u.Metered {
-		return u.Mode + ", metered"
+		text += ", metered"
 	}
-	return u.Mode
+	if u.Reason != "" {
+		text += " (" + u.Reason + ")"
+	}
+	return text
 }
 
 func uplinkState(u endpoints.UplinkStatus) string {
