@@ -34,6 +34,7 @@ type gateway struct {
 	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
 
 	hello    helloState
+	dog      watchdog
 	streams  gatewayStreams
 	orders   chan pathOrder // of "bondd path"
 	statusMu sync.Mutex
@@ -105,9 +106,13 @@ func (g *gateway) serve(ctx context.Context) {
 	snapshots := make(chan uplink.Snapshot)
 	wg.Go(func() { g.watch(ctx, snapshots) }) // joined by this call
 	g.hello.init(&wg)
+	g.dog.open(g, &wg)
+	defer g.dog.close(g)
 	g.changed(ctx, g.first)
 	defer g.hello.timer.Stop()
 	g.startHello(ctx)
+	tick := time.NewTicker(healthTick)
+	defer tick.Stop()
 	retry := time.NewTimer(syncPause)
 	defer retry.Stop()
 	for {
@@ -122,6 +127,10 @@ func (g *gateway) serve(ctx context.Context) {
 			g.helloEnded(ctx, o)
 		case <-g.hello.timer.C:
 			g.startHello(ctx)
+		case <-tick.C:
+			g.tick(ctx)
+		case a := <-g.dog.answers:
+			g.answered(a)
 		case o := <-g.orders:
 			o.done <- g.obey(ctx, o)
 		case <-retry.C:

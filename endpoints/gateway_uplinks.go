@@ -230,10 +230,17 @@ func (g *gateway) uplinkStatus() []UplinkStatus {
 	var out []UplinkStatus
 	for _, u := range g.uses.seen.Uplinks {
 		t := g.terms(u)
-		out = append(out, UplinkStatus{
+		s := UplinkStatus{
 			Name: t.Name, Interface: u.Interface(), Mode: string(t.Mode), Reason: t.Reason, Metered: t.Metered, Up: u.Up,
 			IPv4: u.Usable4(), IPv6: u.Usable6(), MTU: u.MTU, Addresses: u.Addrs,
-		})
+		}
+		if l := g.dog.lines[u.Name]; l != nil && l.health.state != healthUnknown {
+			s.Health, s.Why = l.health.state.String(), l.health.reason
+		}
+		if t.Quota.Bytes != 0 && g.dog.book != nil {
+			s.Quota, s.Used = uint64(t.Quota.Bytes), g.dog.book.Used(quotaName(t.Uplink))
+		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/hook"
 	"github.com/bondd/bondd/endpoints/intercept"
+	"github.com/bondd/bondd/endpoints/meter"
 	"github.com/bondd/bondd/endpoints/nft"
+	"github.com/bondd/bondd/endpoints/probe"
 	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/endpoints/udp"
 	"github.com/bondd/bondd/endpoints/uplink"
@@ -31,6 +34,10 @@ type host struct {
 	intercept   func(c intercept.Config) (interceptor, error)
 	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
+	newHook     func(done func(hook.Result)) hookRunner
+	probe       func(ctx context.Context, target string, from uplink.Uplink) error // as probe.Ask
+	wall        func() time.Time                                                   // the clock of the calendar, which may be wrong
+	traffic     func(device string) (meter.Reading, error)
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
 }
 
@@ -61,6 +68,15 @@ func machine() *host {
 		intercept:   openIntercept,
 		unintercept: intercept.Sweep,
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
-		newSession:  newSession,
+		newHook:     func(done func(hook.Result)) hookRunner { return hook.New(done) },
+		probe: func(ctx context.Context, target string, from uplink.Uplink) error {
+			return probe.Ask(ctx, target, from.Control)
+		},
+		wall: time.Now,
+		traffic: func(device string) (meter.Reading, error) {
+			t, err := uplink.ReadTraffic(device)
+			return meter.Reading{Interface: device, Ifindex: t.Ifindex, Boot: t.Boot, Bytes: t.Bytes}, err
+		},
+		newSession: newSession,
 	}
 }

@@ -44,6 +44,10 @@ type UplinkStatus struct {
 	Mode      string         `json:"mode"`             // in effect
 	Reason    string         `json:"reason,omitempty"` // why it is not the configured one
 	Metered   bool           `json:"metered"`
+	Health    string         `json:"health,omitempty"` // up, degraded, down; absent while nothing is known
+	Why       string         `json:"health_reason,omitempty"`
+	Quota     uint64         `json:"quota_bytes,omitempty"` // of this month
+	Used      uint64         `json:"used_bytes,omitempty"`  // of it
 	Up        bool           `json:"up"`
 	IPv4      bool           `json:"ipv4"` // usable for IPv4
 	IPv6      bool           `json:"ipv6"`

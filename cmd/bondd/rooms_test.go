@@ -62,6 +62,9 @@ var rooms = []room{
 	{path: "endpoints/nft", third: []string{"golang.org/x/sys", "github.com/google/nftables"}},
 	{path: "endpoints/intercept", third: []string{"golang.org/x/sys", "github.com/google/nftables", "github.com/mdlayher/netlink",
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
+	{path: "endpoints/meter"},                                  // sums of the kernel's counters, and their file
+	{path: "endpoints/hook"},                                   // commands of the user, by os/exec
+	{path: "endpoints/probe"},                                  // an echo or a SYN; the socket's uplink comes as a function
 	{path: "endpoints/dial"},                                   // sockets of the standard library
 	{path: "endpoints/proxy", own: []string{"endpoints/dial"}}, // targets, and the reasons why one cannot be had
 	{path: "endpoints/config", own: []string{"tunnel/control"}, third: []string{"github.com/BurntSushi/toml"}}, // keys are control's

@@ -19,7 +19,8 @@ var checkCommand = &command{
 	long: `Reads a configuration, and its private key, and prints what "bondd run" would do
 with it. Everything that is wrong is printed at once, with file and line, and
 ends with exit code 2. With --plan it prints, as commands, the addresses, rules
-and routes that the node would put in place now. Nothing on this host is changed.`,
+and routes that the node would put in place now. Nothing on this host is
+changed.`,
 	run: func(ctx context.Context, c *invocation) int {
 		plan := false
 		cfg, code := c.loadConfig(func(fs *flag.FlagSet) {

@@ -164,6 +164,9 @@ func uplinkMode(u endpoints.UplinkStatus) string {
 	if u.Metered {
 		text += ", metered"
 	}
+	if u.Quota != 0 {
+		text += fmt.Sprintf(", %s of %s used", bytesOf(u.Used), bytesOf(u.Quota))
+	}
 	if u.Reason != "" {
 		text += " (" + u.Reason + ")"
 	}
@@ -174,6 +177,8 @@ func uplinkState(u endpoints.UplinkStatus) string {
 	switch {
 	case !u.Up:
 		return "down"
+	case u.Health == "down" || u.Health == "degraded":
+		return u.Health + ": " + u.Why
 	case u.IPv4 && u.IPv6:
 		return "up"
 	case u.IPv4:

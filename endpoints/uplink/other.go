@@ -47,3 +47,6 @@ func (*System) Close(context.Context) error { return nil }
 func (Uplink) Control(string, string, syscall.RawConn) error {
 	return unsupported("binding to an uplink")
 }
+
+// ReadTraffic always fails with ErrUnsupported.
+func ReadTraffic(string) (Traffic, error) { return Traffic{}, unsupported("reading counters") }

@@ -119,15 +119,20 @@ func (r *reader) uplinks(a *netlink.LinkAttrs, addrs []netlink.Addr, d *defaultR
 		return nil
 	}
 	var all []address
+	var peer4 netip.Addr
 	for _, na := range addrs {
 		if na.LinkIndex == a.Index {
 			if ad, ok := usable(na); ok && (v6 || ad.prefix.Addr().Is4()) {
 				all = append(all, ad)
+				if peer, ok := peerOf(na); ok && peer.Addr().Is4() && peer.Addr() != ad.prefix.Addr() && !peer4.IsValid() {
+					peer4 = peer.Addr()
+				}
 			}
 		}
 	}
 	u := Uplink{
-		Name: a.Name, Ifindex: a.Index, MTU: a.MTU, Named: named,
+		Peer4: peer4,
+		Name:  a.Name, Ifindex: a.Index, MTU: a.MTU, Named: named,
 		PointToPoint: a.RawFlags&unix.IFF_POINTOPOINT != 0,
 		Up:           running(a.RawFlags),
 	}
@@ -201,6 +206,14 @@ func usable(na netlink.Addr) (address, bool) {
 	}
 	// For IPv4 the same bit means "secondary".
 	return address{p, ip.Is6() && na.Flags&unix.IFA_F_TEMPORARY != 0}, true
+}
+
+// peerOf is the far end of an address, if it has one.
+func peerOf(na netlink.Addr) (netip.Prefix, bool) {
+	if na.Peer == nil {
+		return netip.Prefix{}, false
+	}
+	return toPrefix(na.Peer)
 }
 
 // pickSource chooses the address to send from: the one that the default route

@@ -37,6 +37,10 @@ type Uplink struct {
 	// be link-local.
 	Gateway4, Gateway6 netip.Addr
 
+	// Peer4 is the far end of a point-to-point interface's IPv4 address; the zero
+	// Addr when there is none.
+	Peer4 netip.Addr
+
 	// Default4 and Default6 tell whether the main table has a default route
 	// over this interface.
 	Default4, Default6 bool
