@@ -1,4 +1,4 @@
-// Package endpoints is the shell of bondd: the roles of a node, gateway and exit, and the engine loop that moves
+// Package endpoints is the shell of bondd: the roles of a node, gateway, exit and relay, and the engine loop that moves
 // bytes between the rooms of the operating system and the sessions. It is the only package that knows both worlds.
 //
 // [Run] is a node from start to end. [ReadStatus] asks a running one how it is.
@@ -33,6 +33,9 @@
 //     one per dial under way.
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
 //     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
+//   - How an uplink is used is decided in gateway_uplinks.go, and changed by pathorder.go; gateway_watchdog.go looks at each once a second
+//     (health.go judges), with a goroutine per question to a probe target and one per hook under way.
+//   - A relay has the goroutine of serve (relay.go), and those of package forward where the kernel does not forward.
 //   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
 //     (association.go).
 //   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go).

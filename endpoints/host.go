@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/forward"
 	"github.com/bondd/bondd/endpoints/hook"
 	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/meter"
@@ -27,6 +28,7 @@ type host struct {
 	listenUnix  func(path string) (net.Listener, error)
 	dialTCP     func(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Conn, error)
 	resolve     func(ctx context.Context, from []uplink.Uplink, name string) ([]netip.Addr, error)
+	lookup      func(ctx context.Context, name string) ([]netip.Addr, error) // by whatever way the machine has
 	watch       func(o uplink.WatchOptions) (uplink.Monitor, error)
 	openNetwork func(o uplink.Options) (network, error)
 	setFirewall func(c nft.Config) error
@@ -34,6 +36,9 @@ type host struct {
 	intercept   func(c intercept.Config) (interceptor, error)
 	unintercept func(c intercept.Config) error // removes what a crashed predecessor left
 	newDialer   func(o dial.Options) (targetDialer, error)
+	setForward  func(c forward.Config) error
+	delForward  func(c forward.Config) error
+	openForward func(ctx context.Context, c forward.Config) (*forward.Relay, error)
 	newHook     func(done func(hook.Result)) hookRunner
 	probe       func(ctx context.Context, target string, from uplink.Uplink) error // as probe.Ask
 	wall        func() time.Time                                                   // the clock of the calendar, which may be wrong
@@ -44,6 +49,7 @@ type host struct {
 // network is what is used of an uplink.System, which says what each method does.
 type network interface {
 	Sync(ctx context.Context, want uplink.Plan) error
+	Forwarded(v6 bool) bool
 	Close(ctx context.Context) error
 }
 
@@ -56,7 +62,10 @@ func machine() *host {
 		listenUnix: listenUnix,
 		dialTCP:    dialTCP,
 		resolve:    resolve,
-		watch:      uplink.Watch,
+		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		watch: uplink.Watch,
 		openNetwork: func(o uplink.Options) (network, error) {
 			if err := uplink.Check(); err != nil {
 				return nil, err
@@ -68,7 +77,12 @@ func machine() *host {
 		intercept:   openIntercept,
 		unintercept: intercept.Sweep,
 		newDialer:   func(o dial.Options) (targetDialer, error) { return dial.New(o) },
-		newHook:     func(done func(hook.Result)) hookRunner { return hook.New(done) },
+		setForward:  forward.Apply,
+		delForward:  forward.Remove,
+		openForward: func(ctx context.Context, c forward.Config) (*forward.Relay, error) {
+			return forward.Open(ctx, c, forward.Network{ListenUDP: udp.Listen, ListenTCP: listenTCP, DialTCP: dialPlain})
+		},
+		newHook: func(done func(hook.Result)) hookRunner { return hook.New(done) },
 		probe: func(ctx context.Context, target string, from uplink.Uplink) error {
 			return probe.Ask(ctx, target, from.Control)
 		},

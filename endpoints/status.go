@@ -20,6 +20,7 @@ type Status struct {
 	Reason string `json:"reason,omitempty"` // why it is down
 
 	TUN      TUNStatus         `json:"tun"`
+	Relay    *RelayStatus      `json:"relay,omitempty"`
 	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
 	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
 	Hello    *HelloStatus      `json:"hello,omitempty"`

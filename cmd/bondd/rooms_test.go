@@ -62,6 +62,8 @@ var rooms = []room{
 	{path: "endpoints/nft", third: []string{"golang.org/x/sys", "github.com/google/nftables"}},
 	{path: "endpoints/intercept", third: []string{"golang.org/x/sys", "github.com/google/nftables", "github.com/mdlayher/netlink",
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
+	{path: "endpoints/forward", own: []string{"endpoints/udp"}, third: []string{"golang.org/x/sys", "github.com/google/nftables",
+		"github.com/vishvananda/netlink"}}, // a relay is nftables and tracked flows, or batches of a socket
 	{path: "endpoints/meter"},                                  // sums of the kernel's counters, and their file
 	{path: "endpoints/hook"},                                   // commands of the user, by os/exec
 	{path: "endpoints/probe"},                                  // an echo or a SYN; the socket's uplink comes as a function

@@ -62,7 +62,11 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	}
 	row(st.Role, state)
 	row("running for", seconds(st.Uptime)+", "+st.Software)
-	row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	if r := st.Relay; r != nil {
+		row("forwarding", relayText(r))
+	} else {
+		row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	}
 	if len(st.Remotes) > 0 {
 		row("exit at", joined(st.Remotes, ", "))
 	}
@@ -106,6 +110,15 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		return err
 	}
 	return printRemarks(w, st)
+}
+
+// relayText is what a relay does, in one line.
+func relayText(r *endpoints.RelayStatus) string {
+	text := fmt.Sprintf("%s to %s, ", r.Listen, r.To)
+	if r.Kernel {
+		return text + "in the kernel"
+	}
+	return text + fmt.Sprintf("by itself: %d UDP flows, %d connections, %d refused, %d failed", r.Flows, r.Connections, r.Refused, r.Failed)
 }
 
 // streamsText is what became of the streams, in one line.

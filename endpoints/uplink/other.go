@@ -40,6 +40,9 @@ func (*System) Sync(context.Context, Plan) error { return unsupported("changing 
 // Sweep always fails with ErrUnsupported.
 func (*System) Sweep(context.Context) error { return unsupported("changing routes") }
 
+// Forwarded is always false.
+func (*System) Forwarded(bool) bool { return false }
+
 // Close does nothing.
 func (*System) Close(context.Context) error { return nil }
 

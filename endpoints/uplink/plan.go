@@ -16,6 +16,8 @@ const (
 	Gateway Role = iota
 	// Exit forwards between the TUN and the internet; it needs no rules.
 	Exit
+	// Relay only forwards; it has no TUN.
+	Relay
 )
 
 // Want is what the owner asks of the machine.
@@ -61,6 +63,10 @@ func MakePlan(s Snapshot, w Want) Plan {
 		p.uplinks = append(p.uplinks, u)
 	}
 
+	if w.Role == Relay {
+		p.forwarding()
+		return p.plan
+	}
 	p.looseReversePath()
 	p.device()
 	if w.Role == Gateway {
