@@ -77,6 +77,9 @@ func (p plan) run(ctx context.Context, set Set) []Result {
 // all makes the lab and takes the measurements in order.
 func (b *bench) all(ctx context.Context) (err error) {
 	cfg := lab.Config{Remotes: b.set.Remotes, Seed: b.seed, Log: b.log, Profiles: b.profiles, Streams: b.service == "stream"}
+	if b.set.Relays > 0 {
+		cfg.Home = &lab.Home{Relays: b.set.Relays, Backup: b.set.Backup}
+	}
 	for _, u := range b.set.Uplinks {
 		cfg.Uplinks = append(cfg.Uplinks, lab.Uplink(u))
 	}

@@ -92,6 +92,8 @@
 //   - The outer datagrams of another tunnel on the same machine go into the bond
 //     like everything else. If that tunnel is an uplink itself, its own socket must
 //     be routed by a specific route in the main table, or it runs in a circle.
+//   - A VXLAN (not WireGuard, IPIP, GRE) gives its packets the mark of what is in them:
+//     as an uplink it needs a rule "to" its far end before 17700, too.
 //   - Rules or routes that somebody deletes while all uplinks stay as they are
 //     come back only with the next snapshot.
 //   - Answers from an address that several next hops share leave by the first of
