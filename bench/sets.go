@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,15 @@ func (s Set) LimitMbps() float64 {
 		}
 	}
 	return sum
+}
+
+// leftMbps is the same without an uplink; a backup is used then.
+func (s Set) leftMbps(without Uplink) float64 {
+	s.Uplinks = slices.DeleteFunc(slices.Clone(s.Uplinks), func(u Uplink) bool { return u.Name == without.Name })
+	if s.LimitMbps() == 0 {
+		s.Backup = ""
+	}
+	return s.LimitMbps()
 }
 
 func (u Uplink) limitMbps() float64 { return u.Link.Rate / 1e6 * (1 - u.Link.Loss) * payloadShare }

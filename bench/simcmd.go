@@ -326,7 +326,7 @@ func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
 	r.Cut = victim.Name
 	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
 	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
-	r.LeftMax = number(set.LimitMbps()-victim.limitMbps(), 2)
+	r.LeftMax = number(set.leftMbps(victim), 2)
 	r.CutSlots = simSlots(sum, start)
 	return nil
 }
