@@ -90,7 +90,7 @@ func (b *bench) cutOne(ctx context.Context, r *Result) error {
 	r.Cut = b.set.Uplinks[v].Name
 	r.Stall = number(millis(f.stall), 0)
 	r.Left = number(f.left, 2)
-	r.LeftMax = number(b.set.LimitMbps()-b.set.Uplinks[v].limitMbps(), 2)
+	r.LeftMax = number(b.set.leftMbps(b.set.Uplinks[v]), 2)
 	r.CutSlots, r.CutUplinks, r.CutAt = f.slots, f.uplinks, number(f.at.Seconds(), 2)
 	b.say("%s, %s cut: stall %.0f ms, then %.1f Mb/s over what is left (limit %.1f)", r.Direction, r.Cut, *r.Stall, *r.Left, *r.LeftMax)
 	if err := b.lab.Restore(ctx, v); err != nil {

@@ -132,6 +132,9 @@ func (b *bench) all(ctx context.Context) (err error) {
 	if b.service == "mptcp" || b.service == "auto" {
 		cfg.Mode = b.service
 	}
+	if b.set.Relays > 0 {
+		cfg.Home = &lab.Home{Relays: b.set.Relays, Backup: b.set.Backup}
+	}
 	for _, u := range b.set.Uplinks {
 		cfg.Uplinks = append(cfg.Uplinks, lab.Uplink(u))
 	}

@@ -187,8 +187,13 @@ func (p *simPlan) alone(ctx context.Context, set Set, settle time.Duration, r *R
 // scenario is the bond of a set, without traffic.
 func (p *simPlan) scenario(set Set) sim.Scenario {
 	sc := sim.Scenario{Seed: p.seed, Remotes: set.Remotes}
+	if set.Relays > 0 {
+		sc.Remotes = 2 + set.Relays // the exit, and the VPN over the same line, which the simulation has as another remote
+	}
 	for _, u := range set.Uplinks {
-		sc.Uplinks = append(sc.Uplinks, sim.Symmetric(u.Name, u.Link))
+		line := sim.Symmetric(u.Name, u.Link)
+		line.Backup = u.Name == set.Backup
+		sc.Uplinks = append(sc.Uplinks, line)
 	}
 	return sc
 }
@@ -272,7 +277,7 @@ func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
 	r.Cut = victim.Name
 	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
 	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
-	r.LeftMax = number(set.LimitMbps()-victim.limitMbps(), 2)
+	r.LeftMax = number(set.leftMbps(victim), 2)
 	r.CutSlots, r.CutAt = simSlots(sum, start), number((at-start).Seconds(), 2)
 	return nil
 }

@@ -282,8 +282,8 @@ func TestEndpointsOfUplinks(t *testing.T) {
 	one, two := testUplink("one", 1, addrOne), testUplink("two", 2, addrTwo)
 	e := &endpointsTest{}
 	c := &gatewayCarriers{manager: e, uplinks: map[string]*carryUplink{
-		"one": good(&carryUplink{uplink: one, terms: config.Uplink{Mode: config.ModeBackup}}),
-		"two": good(&carryUplink{uplink: two, terms: config.Uplink{Metered: true}}),
+		"one": good(&carryUplink{uplink: one, terms: terms{Mode: config.ModeBackup}}),
+		"two": good(&carryUplink{uplink: two, terms: terms{Uplink: config.Uplink{Metered: true}}}),
 	}}
 	c.syncEndpoints(true)
 	if want := (mptcp.Endpoint{Addr: addrOne, Ifindex: one.Ifindex, Backup: true}); len(e.list) != 1 || e.list[0] != want {

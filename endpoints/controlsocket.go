@@ -31,7 +31,7 @@ type controlServer struct {
 }
 
 // openControl makes the control socket. A node works without it, so that it cannot be made is only said.
-func (n *node) openControl(report func(context.Context) *Status) phase {
+func (n *node) openControl(report func(context.Context) *Status, more ...func(*http.ServeMux)) phase {
 	report = withProblems(report)
 	return phase{"control socket",
 		func(context.Context) error {
@@ -43,7 +43,7 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 				n.log.Warn("\"bondd status\" will not work", "error", err)
 				return nil
 			}
-			n.control = serveControl(l, report, n.reload)
+			n.control = serveControl(l, report, n.reload, more...)
 			return nil
 		},
 		func(context.Context) error {
@@ -65,7 +65,7 @@ func withProblems(report func(context.Context) *Status) func(context.Context) *S
 }
 
 // serveControl takes l and answers on it until close.
-func serveControl(l net.Listener, report func(context.Context) *Status, reload func(context.Context) *Reload) *controlServer {
+func serveControl(l net.Listener, report func(context.Context) *Status, reload func(context.Context) *Reload, more ...func(*http.ServeMux)) *controlServer {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, value any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -75,6 +75,9 @@ func serveControl(l net.Listener, report func(context.Context) *Status, reload f
 	}
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, r *http.Request) { answer(w, report(r.Context())) })
 	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) { answer(w, reload(r.Context())) })
+	for _, f := range more {
+		f(mux)
+	}
 	c := &controlServer{http: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: requestTime,
@@ -130,14 +133,7 @@ func ask(ctx context.Context, method, what, path string, dial func(ctx context.C
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
-		}
-		return fmt.Errorf("ask the bondd at %s: %w", path, err)
+		return askError(path, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -147,4 +143,16 @@ func ask(ctx context.Context, method, what, path string, dial func(ctx context.C
 		return fmt.Errorf("ask the bondd at %s: it answers something else: %w", path, err)
 	}
 	return nil
+}
+
+// askError says why the control socket at path could not be asked.
+func askError(path string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
+	}
+	return fmt.Errorf("ask the bondd at %s: %w", path, err)
 }

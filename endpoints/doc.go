@@ -1,4 +1,4 @@
-// Package endpoints is the shell of bondd: the roles of a node, gateway and exit, and the engine loop that moves
+// Package endpoints is the shell of bondd: the roles of a node, gateway, exit and relay, and the engine loop that moves
 // bytes between the rooms of the operating system and the sessions. It is the only package that knows both worlds.
 //
 // [Run] is a node from start to end. [ReadStatus] asks a running one how it is.
@@ -44,6 +44,10 @@
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
+//   - How an uplink is used is decided in gateway_uplinks.go, and changed by pathorder.go; gateway_watchdog.go looks at each once a second
+//     (health.go judges), with a goroutine per question to a probe target and one per hook under way.
+//   - A relay has the goroutine of serve (relay.go), and those of package forward where the kernel does not forward.
+//   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
 //     (association.go).
 //   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go), or read the file for a reload, which the goroutine
 //     of serve applies (reload.go). A goroutine waits for SIGHUP and one feeds the watchdog of the service manager (supervise.go).
@@ -82,7 +86,6 @@
 //   - An exit has one TUN device, whose MTU is the least that any connected gateway needs.
 //   - An exit's name is looked up through the uplinks; where a resolver on the gateway itself forwards the question, that question
 //     may want to go through the bond, and then the address known last is used until the bond is back.
-//   - The cap of an uplink towards the gateway (max_down) is not enforced.
 //   - A gateway learns with its hello whether its exit has IPv6, and not when that changes.
 //   - A reset that comes behind data is held back for a fixed time, partingTime, because a session does not say when data have arrived.
 //   - The choice between bond and kernel is made by what the bond measures; what the kernel then achieves is not compared.

@@ -56,6 +56,10 @@ func (s *scripted) MovePath(_ time.Duration, id tunnel.PathID, to tunnel.Endpoin
 	s.calls = append(s.calls, "move "+string('0'+rune(id))+" to "+to.Local.String())
 }
 
+func (s *scripted) SetTerms(_ time.Duration, id tunnel.PathID, _ tunnel.PathSpec) {
+	s.calls = append(s.calls, "terms "+string('0'+rune(id)))
+}
+
 func (s *scripted) PathFailed(_ time.Duration, id tunnel.PathID) {
 	s.failed = append(s.failed, id)
 	s.calls = append(s.calls, "fail "+string('0'+rune(id)))

@@ -78,6 +78,7 @@ type gatewayCarriers struct {
 type carryWorld struct {
 	snap         uplink.Snapshot
 	remotes      []netip.AddrPort
+	terms        map[string]terms // of each uplink in snap, by its name
 	capabilities []string
 }
 
@@ -142,8 +143,12 @@ func (c *gatewayCarriers) see(snap uplink.Snapshot, remotes []netip.AddrPort, ca
 	if c.pool == nil {
 		return
 	}
+	all := make(map[string]terms, len(snap.Uplinks))
+	for _, u := range snap.Uplinks {
+		all[u.Name] = c.g.terms(u)
+	}
 	c.mu.Lock()
-	c.world.snap, c.world.remotes = snap, remotes
+	c.world.snap, c.world.remotes, c.world.terms = snap, remotes, all
 	if capabilities != nil {
 		c.world.capabilities = capabilities
 	}

@@ -26,8 +26,8 @@ const (
 	// An uplink is checked again after checkAgain, and after checkSoon if the exit was not reached by it.
 	checkAgain = 10 * time.Minute
 	checkSoon  = 15 * time.Second
-	// lossWindow is how many datagrams a figure of loss is of, at least.
-	lossWindow = 1000
+	// lossSample is how many datagrams a figure of loss is of, at least.
+	lossSample = 1000
 	// udpPatience is how long an uplink may be without a path before datagrams count as blocked on it.
 	udpPatience = 5 * time.Second
 )
@@ -36,7 +36,7 @@ const (
 type carryUplink struct {
 	uplink uplink.Uplink
 	remote netip.AddrPort
-	terms  config.Uplink
+	terms  terms
 	since  time.Time
 
 	checking bool
@@ -72,7 +72,7 @@ func (l *lossCount) add(sent, lost uint64) {
 	switch {
 	case sent < l.sent || lost < l.lost: // another session
 		l.sent, l.lost = sent, lost
-	case sent-l.sent >= lossWindow:
+	case sent-l.sent >= lossSample:
 		l.share = float64(lost-l.lost) / float64(sent-l.sent)
 		l.sent, l.lost = sent, lost
 	}
@@ -121,7 +121,7 @@ func (u *carryUplink) stripped() bool {
 
 // barred tells that the kernel may not, or cannot, have the uplink: it does not know what costs money, nor caps.
 func (u *carryUplink) barred() bool {
-	return u.stripped() || u.check.err != nil || u.terms.Metered || u.terms.MaxUp != 0 || u.terms.MaxDown != 0
+	return u.stripped() || u.check.err != nil || u.terms.Metered || u.terms.Mode == config.ModeDrain || u.terms.MaxUp != 0 || u.terms.MaxDown != 0
 }
 
 // follow brings the uplinks in line with the world and what the bond knows of its paths, and lists the ways for carriers, the quickest first.
@@ -140,7 +140,7 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 			k = &carryUplink{since: now}
 			c.uplinks[u.Name] = k
 		}
-		k.uplink, k.remote, k.terms = u, remote, c.g.terms(u.Name)
+		k.uplink, k.remote, k.terms = u, remote, w.terms[u.Name]
 		if p, ok := stats[wayKey{u.Name, remote}]; ok {
 			k.learn(now, p)
 		} else {
@@ -340,7 +340,7 @@ func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (c
 	ctx, cancel := context.WithTimeout(ctx, carrierTime)
 	defer cancel()
 	begin := time.Now()
-	tcp, err := g.host.multipath.dial(ctx, mptcp.Options{Source: sourceOf(y.uplink, y.remote.Addr()), Device: y.uplink.Name, Congestion: congestion}, y.remote)
+	tcp, err := g.host.multipath.dial(ctx, mptcp.Options{Source: sourceOf(y.uplink, y.remote.Addr()), Device: y.uplink.Interface(), Congestion: congestion}, y.remote)
 	if err != nil {
 		return conn, 0, err
 	}

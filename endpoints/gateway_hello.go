@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -93,6 +94,10 @@ func (g *gateway) startHello(ctx context.Context) {
 	offer := func() control.Offer { return g.offer(present) }
 	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: offer}
 	snap, rs, way := g.snap, g.remotes, h.way
+	ranked := map[string]int{}
+	for i, u := range g.ranked() {
+		ranked[u.Name] = i
+	}
 	h.wg.Go(func() { // joined by serve
 		rs = rs.lookup(ctx, g.clock.now(), g.host, snap.Uplinks)
 		o := helloOutcome{remotes: rs}
@@ -100,6 +105,7 @@ func (g *gateway) startHello(ctx context.Context) {
 			o.err = rs.err
 		} else {
 			as := attempts(snap, rs.list)
+			slices.SortStableFunc(as, func(a, b attempt) int { return cmp.Compare(ranked[a.from.Name], ranked[b.from.Name]) })
 			prefer(as, way)
 			o.won, o.err = greet.round(ctx, as)
 		}
@@ -117,7 +123,7 @@ func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
 	if !slices.Equal(o.remotes.list, g.remotes.list) {
 		g.log.Info("exit found", "addresses", o.remotes.list)
 		g.remotes = o.remotes
-		g.changed(ctx, g.snap)
+		g.changed(ctx, g.uses.seen)
 	}
 	g.remotes = o.remotes
 	if o.err == nil && g.engine.alive.Load() {

@@ -69,6 +69,7 @@ type machineTest struct {
 	plan     uplink.Plan
 	trail    []string // what was asked of the machine, in order
 	firewall bool
+	forwards bool           // before any node came
 	taker    *interceptTest // of a gateway: the last one that was opened
 	dialer   *dialTest      // of an exit
 
@@ -197,6 +198,8 @@ func (n *networkTest) Sync(_ context.Context, p uplink.Plan) error {
 	n.plan = p
 	return nil
 }
+
+func (n *networkTest) Forwarded(bool) bool { return n.forwards }
 
 func (n *networkTest) Close(context.Context) error {
 	n.mu.Lock()

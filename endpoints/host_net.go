@@ -60,6 +60,13 @@ func dialTCP(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Co
 	return d.DialContext(ctx, "tcp", to.String())
 }
 
+// dialPlain connects by whatever way the machine has.
+func dialPlain(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	d.SetMultipathTCP(false) // what passes is sealed and has its own paths
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
 // sourceOf is the address an uplink sends from towards a remote; zero if it has none of that family.
 func sourceOf(u uplink.Uplink, remote netip.Addr) netip.Addr {
 	if remote.Is4() {

@@ -116,7 +116,7 @@ func checkMachine(h *host) []NetcheckFeature {
 
 // checkUplinks tries every uplink.
 func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status) error {
-	m, err := g.host.watch(g.watchOptions())
+	m, err := g.host.watch(watchOptions(g.cfg))
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 	if g.snap, err = m.Next(ctx); err != nil {
 		return err
 	}
-	if g.remotes = newRemotes(g.cfg.Exit.Addresses).lookup(ctx, 0, g.host, g.snap.Uplinks); len(g.remotes.list) == 0 {
+	if g.remotes = newRemotes(slices.Concat(g.cfg.Exit.Addresses, g.cfg.Exit.Relays)).lookup(ctx, 0, g.host, g.snap.Uplinks); len(g.remotes.list) == 0 {
 		return g.remotes.err
 	}
 	n.Exit = g.remotes.list
@@ -132,7 +132,7 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 		return errors.New("there is no uplink: no interface has a default route or is named in the configuration")
 	}
 	for _, u := range g.snap.Uplinks {
-		n.Uplinks = append(n.Uplinks, NetcheckUplink{Name: g.terms(u.Name).Name, Interface: u.Name, Up: u.Up, Addresses: u.Addrs, MTU: u.MTU, MPTCP: "unknown"})
+		n.Uplinks = append(n.Uplinks, NetcheckUplink{Name: g.terms(u).Name, Interface: u.Interface(), Up: u.Up, Addresses: u.Addrs, MTU: u.MTU, MPTCP: "unknown"})
 	}
 	var wg sync.WaitGroup
 	for i, u := range g.snap.Uplinks {
@@ -156,7 +156,7 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 			for _, p := range s.Stats.Paths {
 				for _, u := range g.snap.Uplinks {
 					for _, r := range g.remotes.list {
-						if p.Name == g.pathName(g.terms(u.Name).Name, r) {
+						if p.Name == g.pathName(g.terms(u).Name, r) {
 							paths[wayKey{u.Name, r}] = p
 						}
 					}
@@ -168,7 +168,7 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 	}
 	for i := range n.Uplinks {
 		u := &n.Uplinks[i]
-		p := paths[wayKey{u.Interface, u.Exit}]
+		p := paths[wayKey{g.snap.Uplinks[i].Name, u.Exit}]
 		if u.UDP = p.State == scheduler.Up.String(); u.UDP {
 			u.Datagram, u.RTT = p.MTU, float64(p.RTT.Microseconds())/1e3
 		} else if u.Note == "" {

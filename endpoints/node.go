@@ -35,8 +35,10 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, h *host) err
 		return newGateway(cfg, log, h).run(ctx)
 	case config.RoleExit:
 		return newExit(cfg, log, h).run(ctx)
+	case config.RoleRelay:
+		return newRelay(cfg, log, h).run(ctx)
 	}
-	return fmt.Errorf("the configuration has no role; set role = %q or %q", config.RoleGateway, config.RoleExit)
+	return fmt.Errorf("the configuration has no role; set role = %q, %q or %q", config.RoleGateway, config.RoleExit, config.RoleRelay)
 }
 
 // undoTime bounds the removal of what a node has made.

@@ -54,8 +54,9 @@ func (n *node) config() *config.Config { return n.reloads.now.Load() }
 
 // reloadable are the settings that a reload applies; every other one takes a restart.
 var reloadable = map[config.Role][]string{
-	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "exit.address", "forward"},
+	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "exit.address", "exit.relays", "forward"},
 	config.RoleExit:    {"log_level", "gateway", "stream"},
+	config.RoleRelay:   {"log_level"},
 }
 
 // fixed are the ones among these that are read once, at the start.
@@ -109,7 +110,7 @@ func (n *node) reload(ctx context.Context) *Reload {
 	if len(t.changes) == 0 {
 		return r
 	}
-	if t.changed("exit.address") {
+	if t.changed("exit.address", "exit.relays") {
 		t.remotes = n.lookAgain(ctx, cfg)
 	}
 	select {
@@ -131,7 +132,7 @@ func (n *node) reload(ctx context.Context) *Reload {
 func (n *node) lookAgain(ctx context.Context, cfg *config.Config) *remotes {
 	bounded, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
-	rs := newRemotes(cfg.Exit.Addresses).lookup(bounded, n.clock.now(), n.host, n.first.Uplinks)
+	rs := newRemotes(slices.Concat(cfg.Exit.Addresses, cfg.Exit.Relays)).lookup(bounded, n.clock.now(), n.host, n.first.Uplinks)
 	return &rs
 }
 
@@ -159,8 +160,7 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 		}
 	}
 	if t.changed("uplink", "lan") {
-		g.monitor.SetOptions(g.watchOptions())
-		g.warnCaps()
+		g.monitor.SetOptions(watchOptions(t.cfg))
 	}
 	if t.remotes != nil {
 		trouble(t.remotes.err)
@@ -188,8 +188,8 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 	if t.changed("forward") {
 		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))
 	}
-	if t.changed("uplink", "lan", "exit.address") {
-		g.changed(ctx, g.snap)
+	if t.changed("uplink", "lan", "exit.address", "exit.relays") {
+		g.changed(ctx, g.uses.seen)
 	}
 	return troubles
 }

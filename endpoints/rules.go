@@ -10,8 +10,11 @@ import (
 // them stands there as comments. A gateway intercepts when its exit carries streams, and IPv6 when its exit has that, which these rules are
 // without.
 func Rules(cfg *config.Config) string {
-	if cfg.Role == config.RoleExit {
+	switch cfg.Role {
+	case config.RoleExit:
 		return nft.Text(exitFirewall(cfg))
+	case config.RoleRelay:
+		return relayRules(cfg)
 	}
 	text := nft.Text(gatewayFirewall(cfg))
 	if !cfg.Stream.InterceptOff {

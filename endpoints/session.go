@@ -14,6 +14,7 @@ type session interface {
 	AddPath(now time.Duration, spec tunnel.PathSpec) (tunnel.PathID, error)
 	RemovePath(now time.Duration, id tunnel.PathID)
 	MovePath(now time.Duration, id tunnel.PathID, to tunnel.Endpoint, mtu int)
+	SetTerms(now time.Duration, id tunnel.PathID, spec tunnel.PathSpec)
 	PathFailed(now time.Duration, id tunnel.PathID)
 
 	PushPackets(now time.Duration, packets []*buf.Buf)

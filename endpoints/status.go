@@ -7,7 +7,6 @@ import (
 
 	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/endpoints/udp"
-	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/tunnel"
 )
 
@@ -21,6 +20,7 @@ type Status struct {
 	Reason string `json:"reason,omitempty"` // why it is down
 
 	TUN      TUNStatus         `json:"tun"`
+	Relay    *RelayStatus      `json:"relay,omitempty"`
 	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
 	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
 	Hello    *HelloStatus      `json:"hello,omitempty"`
@@ -45,8 +45,13 @@ type TUNStatus struct {
 type UplinkStatus struct {
 	Name      string         `json:"name"`
 	Interface string         `json:"interface"`
-	Mode      string         `json:"mode"`
+	Mode      string         `json:"mode"`             // in effect
+	Reason    string         `json:"reason,omitempty"` // why it is not the configured one
 	Metered   bool           `json:"metered"`
+	Health    string         `json:"health,omitempty"` // up, degraded, down; absent while nothing is known
+	Why       string         `json:"health_reason,omitempty"`
+	Quota     uint64         `json:"quota_bytes,omitempty"` // of this month
+	Used      uint64         `json:"used_bytes,omitempty"`  // of it
 	Up        bool           `json:"up"`
 	IPv4      bool           `json:"ipv4"` // usable for IPv4
 	IPv6      bool           `json:"ipv6"`
@@ -134,7 +139,7 @@ func (e *engine) fill(ctx context.Context, st *SessionStatus) {
 
 // gatewayStatus is what serve publishes for report.
 type gatewayStatus struct {
-	snap     uplink.Snapshot
+	uplinks  []UplinkStatus
 	remotes  []netip.AddrPort
 	state    string
 	reason   string
@@ -171,13 +176,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
-	for _, u := range now.snap.Uplinks {
-		t := g.terms(u.Name)
-		st.Uplinks = append(st.Uplinks, UplinkStatus{
-			Name: t.Name, Interface: u.Name, Mode: string(t.Mode), Metered: t.Metered, Up: u.Up,
-			IPv4: u.Usable4(), IPv6: u.Usable6(), MTU: u.MTU, Addresses: u.Addrs,
-		})
-	}
+	st.Uplinks = now.uplinks
 	if h := now.hello; h != nil {
 		s := SessionStatus{
 			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,

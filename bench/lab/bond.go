@@ -32,13 +32,13 @@ func newKeys() (*keys, error) {
 
 // gatewayConfig and exitConfig are what the daemons run with: nothing but the
 // least a user has to write, and where the key is.
-func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode string) string {
+func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode, exit, tables string) string {
 	var list []string
 	for r := range max(1, remotes) {
 		list = append(list, fmt.Sprintf("%q", remote(r).String()))
 	}
-	text := fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n",
-		keyFile, strings.Join(list, ", "), exitPublic)
+	text := fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n%s",
+		keyFile, strings.Join(list, ", "), exitPublic, exit)
 	if !streams {
 		text += "[stream]\nintercept = false\n"
 	} else if mode != "auto" {
@@ -47,7 +47,7 @@ func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode s
 		}
 		text += fmt.Sprintf("[stream]\nmode = %q\n", mode)
 	}
-	return text
+	return text + tables
 }
 
 func exitConfig(keyFile, gatewayPublic string, bench bool) string {
@@ -84,6 +84,9 @@ func (l *Lab) StartBond(ctx context.Context) error {
 	if err := l.StartExit(ctx); err != nil {
 		return err
 	}
+	if err := l.startRelays(ctx); err != nil {
+		return err
+	}
 	if err := l.StartGateway(ctx); err != nil {
 		return err
 	}
@@ -108,8 +111,9 @@ func (l *Lab) WaitBond(ctx context.Context, timeout time.Duration) error {
 // StartGateway and StartExit run bondd on one side. They return when the
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {
+	exit, tables := l.homeConfig()
 	return l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(keyFile string) string {
-		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams, l.cfg.Mode)
+		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams, l.cfg.Mode, exit, tables)
 	})
 }
 
@@ -145,7 +149,7 @@ func (l *Lab) StopBond(ctx context.Context) error {
 	for _, h := range []*Host{l.Gateway, l.Exit} {
 		errs = append(errs, h.call(ctx, "daemon.stop", stopArgs{}, nil))
 	}
-	errs = append(errs, l.forwarding(ctx, true))
+	errs = append(errs, l.stopRelays(ctx), l.forwarding(ctx, true))
 	return errors.Join(errs...)
 }
 

@@ -27,7 +27,7 @@ func TestDNS(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
-		return gatewayConfig(key, l.keys.exitPublic, 1, true, "bond") + "[lan]\ninterfaces = \"" + lanIf + "\"\n[dns]\nlisten = \"192.168.77.1\"\nintercept = true\n"
+		return gatewayConfig(key, l.keys.exitPublic, 1, true, "bond", "", "") + "[lan]\ninterfaces = \"" + lanIf + "\"\n[dns]\nlisten = \"192.168.77.1\"\nintercept = true\n"
 	}); err != nil {
 		t.Fatal(err)
 	}

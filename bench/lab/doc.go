@@ -45,6 +45,8 @@
 //
 // # Known weaknesses
 //
+// Relays and a VPN over an uplink are in home.go.
+//
 // One uplink is one queue per direction; uplinks do not share a line (a set with
 // several remotes over one line does). There is no address translation between
 // gateway and exit. Writing to a TUN device runs the receiving host's network

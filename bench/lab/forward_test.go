@@ -30,7 +30,7 @@ func TestForward(t *testing.T) {
 	}
 	lan := LAN4.String()
 	if err := l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
-		return gatewayConfig(key, l.keys.exitPublic, 1, true, "auto") +
+		return gatewayConfig(key, l.keys.exitPublic, 1, true, "auto", "", "") +
 			"[[forward]]\nport = 8443\nto = \"" + lan + ":443\"\n[[forward]]\nprotocol = \"udp\"\nport = 5000\nto = \"" + lan + "\"\n"
 	}); err != nil {
 		t.Fatal(err)

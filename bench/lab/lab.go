@@ -15,6 +15,7 @@ import (
 type Config struct {
 	Uplinks []Uplink
 	Remotes int       // addresses of the exit; 0 means 1
+	Home    *Home     // relays and a VPN; nil for neither
 	Seed    uint64    // of the accidents on the links
 	Log     io.Writer // where to copy what hosts and daemons print; may be nil
 	// Profiles is a directory for CPU profiles of the daemons, gateway.pprof and
@@ -33,6 +34,7 @@ type Config struct {
 // Lab is a running lab. Its measuring methods may be used side by side.
 type Lab struct {
 	LAN, Gateway, Exit, Server *Host
+	Relays                     []*Host
 
 	cfg      Config
 	spawner  *spawner
@@ -76,6 +78,15 @@ func (l *Lab) open(ctx context.Context) error {
 		}
 		*h.to = host
 	}
+	if l.cfg.Home != nil {
+		for k := range l.cfg.Home.Relays {
+			h, err := startHost(ctx, l.spawner, relayIf(k), l.cfg.Log)
+			if err != nil {
+				return err
+			}
+			l.Relays = append(l.Relays, h)
+		}
+	}
 	if err := l.wire(ctx); err != nil {
 		return err
 	}
@@ -109,7 +120,7 @@ func (l *Lab) startSpinner() error {
 // hosts are those that run.
 func (l *Lab) hosts() []*Host {
 	var out []*Host
-	for _, h := range []*Host{l.LAN, l.Gateway, l.Exit, l.Server} {
+	for _, h := range append([]*Host{l.LAN, l.Gateway, l.Exit, l.Server}, l.Relays...) {
 		if h != nil {
 			out = append(out, h)
 		}

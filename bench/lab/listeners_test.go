@@ -85,7 +85,7 @@ func TestListeners(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
-		return "web = [\"127.0.0.1:7180\", \"192.168.77.1:7180\"]\n" + gatewayConfig(key, l.keys.exitPublic, 1, true, "auto") +
+		return "web = [\"127.0.0.1:7180\", \"192.168.77.1:7180\"]\n" + gatewayConfig(key, l.keys.exitPublic, 1, true, "auto", "", "") +
 			"[stream]\nsocks = \"127.0.0.1:1080\"\nhttp = \"127.0.0.1:8080\"\n"
 	}); err != nil {
 		t.Fatal(err)

@@ -120,6 +120,9 @@ func (l *Lab) wire(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.cfg.Home != nil {
+		return l.wireHome(ctx)
+	}
 	return nil
 }
 

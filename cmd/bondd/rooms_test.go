@@ -64,6 +64,11 @@ var rooms = []room{
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
 	{path: "endpoints/dns", third: []string{"github.com/miekg/dns", "golang.org/x/sys"}}, // messages, and sockets of one device
 	{path: "endpoints/systemd", third: []string{"github.com/coreos/go-systemd"}},         // the service manager's protocol
+	{path: "endpoints/forward", own: []string{"endpoints/udp"}, third: []string{"golang.org/x/sys", "github.com/google/nftables",
+		"github.com/vishvananda/netlink"}}, // a relay is nftables and tracked flows, or batches of a socket
+	{path: "endpoints/meter"},                                  // sums of the kernel's counters, and their file
+	{path: "endpoints/hook"},                                   // commands of the user, by os/exec
+	{path: "endpoints/probe"},                                  // an echo or a SYN; the socket's uplink comes as a function
 	{path: "endpoints/dial"},                                   // sockets of the standard library
 	{path: "endpoints/proxy", own: []string{"endpoints/dial"}}, // targets, and the reasons why one cannot be had
 	{path: "endpoints/config", own: []string{"tunnel/control"}, third: []string{"github.com/BurntSushi/toml"}}, // keys are control's

@@ -21,10 +21,23 @@ var checkCommand = &command{
 	short: "check a configuration and say what it would do",
 	long: `Reads a configuration, and its private key, and prints what "bondd run" would do
 with it. Everything that is wrong is printed at once, with file and line, and
-ends with exit code 2. Nothing on this host is changed.`,
-	run: func(_ context.Context, c *invocation) int {
-		cfg, code := c.loadConfig(nil)
-		if cfg != nil {
+ends with exit code 2. With --plan it prints, as commands, the addresses, rules
+and routes that the node would put in place now. Nothing on this host is
+changed.`,
+	run: func(ctx context.Context, c *invocation) int {
+		plan := false
+		cfg, code := c.loadConfig(func(fs *flag.FlagSet) {
+			fs.BoolVar(&plan, "plan", false, "print addresses, rules and routes")
+		})
+		switch {
+		case cfg == nil:
+		case plan:
+			text, err := endpoints.Plan(ctx, cfg)
+			if err != nil {
+				return c.fail(err)
+			}
+			fmt.Fprint(c.out, text)
+		default:
 			fmt.Fprint(c.out, cfg.Describe())
 		}
 		return code

@@ -97,7 +97,11 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	}
 	row(st.Role, state)
 	row("running for", seconds(st.Uptime)+", "+st.Software)
-	row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	if r := st.Relay; r != nil {
+		row("forwarding", relayText(r))
+	} else {
+		row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	}
 	if len(st.Remotes) > 0 {
 		row("exit at", joined(st.Remotes, ", "))
 	}
@@ -176,6 +180,15 @@ func rateAndShare(rate, share float64) string {
 	return fmt.Sprintf("%s %3.0f %%", megabits(rate), 100*share)
 }
 
+// relayText is what a relay does, in one line.
+func relayText(r *endpoints.RelayStatus) string {
+	text := fmt.Sprintf("%s to %s, ", r.Listen, r.To)
+	if r.Kernel {
+		return text + "in the kernel"
+	}
+	return text + fmt.Sprintf("by itself: %d UDP flows, %d connections, %d refused, %d failed", r.Flows, r.Connections, r.Refused, r.Failed)
+}
+
 // streamsText is what became of the streams, in one line.
 func streamsText(s *endpoints.StreamStatus) string {
 	text := fmt.Sprintf("%d open, %d opened", s.Open, s.Opened)
@@ -249,16 +262,25 @@ func printRemarks(w io.Writer, st *endpoints.Status) error {
 }
 
 func uplinkMode(u endpoints.UplinkStatus) string {
+	text := u.Mode
 	if u.Metered {
-		return u.Mode + ", metered"
+		text += ", metered"
 	}
-	return u.Mode
+	if u.Quota != 0 {
+		text += fmt.Sprintf(", %s of %s used", bytesOf(u.Used), bytesOf(u.Quota))
+	}
+	if u.Reason != "" {
+		text += " (" + u.Reason + ")"
+	}
+	return text
 }
 
 func uplinkState(u endpoints.UplinkStatus) string {
 	switch {
 	case !u.Up:
 		return "down"
+	case u.Health == "down" || u.Health == "degraded":
+		return u.Health + ": " + u.Why
 	case u.IPv4 && u.IPv6:
 		return "up"
 	case u.IPv4:

@@ -22,6 +22,11 @@ func (c *Config) Describe() string {
 		d.gateway(c)
 	case RoleExit:
 		d.exit(c)
+	case RoleRelay:
+		d.relay(c)
+		d.line("control socket", "%s", c.Control)
+		d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
+		return d.String()
 	}
 	mtu := "MTU follows the paths"
 	if c.TUN.MTU != 0 {
@@ -49,6 +54,11 @@ func (d *describer) gateway(c *Config) {
 		d.line(title, "%s (TCP for the hello, UDP for datagrams)", a)
 		title = ""
 	}
+	title = "relays"
+	for _, a := range c.Exit.Relays {
+		d.line(title, "%s (forwards to the exit)", a)
+		title = ""
+	}
 	d.line("exit key", "%s", c.Exit.Key)
 	if c.AutoUplinks() {
 		d.line("uplinks", "found by themselves: every interface with a default route%s", except(c.LAN.Interfaces))
@@ -58,7 +68,11 @@ func (d *describer) gateway(c *Config) {
 		d.line(title, "%s", u.describe())
 		title = ""
 	}
-	d.line("paths", "one from each uplink to each address of the exit")
+	relays := ""
+	if len(c.Exit.Relays) > 0 {
+		relays = " and to each relay"
+	}
+	d.line("paths", "one from each uplink to each address of the exit%s", relays)
 	d.line("routes", "everything but local networks goes into the bond, of this host and of the hosts it forwards for")
 	d.line("", "IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped")
 	d.streams(c)
@@ -121,24 +135,6 @@ func except(interfaces []string) string {
 		return ""
 	}
 	return " but " + strings.Join(interfaces, ", ")
-}
-
-func (u Uplink) describe() string {
-	s := u.Name
-	if u.Name != u.Interface {
-		s += " (" + u.Interface + ")"
-	}
-	s += ", " + string(u.Mode)
-	if u.Metered {
-		s += ", metered"
-	}
-	if u.MaxUp != 0 {
-		s += fmt.Sprintf(", up at most %v", u.MaxUp)
-	}
-	if u.MaxDown != 0 {
-		s += fmt.Sprintf(", down at most %v", u.MaxDown)
-	}
-	return s
 }
 
 func (d *describer) exit(c *Config) {

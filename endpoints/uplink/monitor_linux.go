@@ -100,7 +100,8 @@ func (m *monitor) snapshot() (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	watched := make(map[int32]Uplink, len(s.Uplinks))
-	for _, u := range s.Uplinks {
+	for _, u := range s.Uplinks { // next hops on one interface are lost together
+		u.Addrs = slices.Concat(u.Addrs, watched[int32(u.Ifindex)].Addrs)
 		watched[int32(u.Ifindex)] = u
 	}
 	m.mu.Lock()
