@@ -11,25 +11,38 @@ import (
 	"github.com/bondd/bondd/bench/lab"
 )
 
-// faults runs the transfers during which something breaks.
-func (b *bench) faults(ctx context.Context, r *Result) error {
-	if b.cut && b.canCut() {
-		if err := b.cutOne(ctx, r); err != nil {
-			return err
+// Timing of the transfers with a fault: long enough before for the rate to be
+// steady, long enough after to see it settle again.
+const (
+	faultBefore = 4 * time.Second
+	faultAfter  = 6 * time.Second
+	faultSettle = 3 * time.Second // after the fault, until Left counts
+	restartWait = 10 * time.Second
+	probeTime   = time.Second // before the fault, to see which uplink is the busiest
+	stepHold    = 8 * time.Second
+	stepWindow  = 2 * time.Second // over which a rate is compared after a step: a CUBIC flow dips for less
+	stepNear    = 0.95
+)
+
+// faultSteps are the transfers during which something breaks.
+func (b *bench) faultSteps(r *Result) (out []step) {
+	for _, f := range b.faults {
+		before := max(faultBefore, b.settle)
+		loss := before + faultSettle + b.settle + faultAfter - faultSettle + time.Second
+		switch {
+		case f == "cut" && b.canCut() && b.carrier.survives:
+			out = append(out, step{loss, r, "cut", func(ctx context.Context) error { return b.cutOne(ctx, r) }})
+		case f == "unplug" && b.canCut() && b.carrier.survives:
+			out = append(out, step{loss, r, "unplug", func(ctx context.Context) error { return b.unplugOne(ctx, r) }})
+		case f == "step":
+			out = append(out, step{before + 2*stepHold, r, "step", func(ctx context.Context) error { return b.stepOne(ctx, r) }})
+		case f == "restart" && b.service == "packet":
+			out = append(out, step{before + restartWait, r, "restart", func(ctx context.Context) error { return b.restartExit(ctx, r) }})
+		case f == "restart" && b.service == "stream":
+			out = append(out, step{before + restartWait, r, "restart", func(ctx context.Context) error { return b.restartUnderStreams(ctx, r) }})
 		}
 	}
-	if b.unplug && b.canCut() {
-		if err := b.unplugOne(ctx, r); err != nil {
-			return err
-		}
-	}
-	switch {
-	case b.restart && b.service == "stream":
-		return b.restartUnderStreams(ctx, r)
-	case b.restart:
-		return b.restartExit(ctx, r)
-	}
-	return nil
+	return out
 }
 
 // canCut: with one uplink there is nothing left to go on with.
@@ -49,28 +62,14 @@ func (b *bench) victim() int {
 // busiest is the uplink that carries most of a transfer: the one that hurts. It
 // looks for probeTime.
 func (b *bench) busiest(ctx context.Context, direction string) (int, error) {
-	delivered := func() ([]uint64, error) {
-		out := make([]uint64, len(b.set.Uplinks))
-		for i := range out {
-			up, down, err := b.lab.LinkStats(ctx, i)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = down.Bytes
-			if direction == "up" {
-				out[i] = up.Bytes
-			}
-		}
-		return out, nil
-	}
-	before, err := delivered()
+	before, err := b.delivered(ctx, direction)
 	if err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, probeTime); err != nil {
 		return 0, err
 	}
-	after, err := delivered()
+	after, err := b.delivered(ctx, direction)
 	if err != nil {
 		return 0, err
 	}
@@ -94,8 +93,8 @@ func (b *bench) cutOne(ctx context.Context, r *Result) error {
 	r.Cut = b.set.Uplinks[v].Name
 	r.Stall = number(millis(f.stall), 0)
 	r.Left = number(f.left, 2)
-	r.LeftMax = number(b.set.LimitMbps()-b.set.Uplinks[v].limitMbps(), 2)
-	r.CutSlots = f.slots
+	r.LeftMax = number(b.set.leftMbps(b.set.Uplinks[v]), 2)
+	r.CutSlots, r.CutUplinks, r.CutAt = f.slots, f.uplinks, number(f.at.Seconds(), 2)
 	b.say("%s, %s cut: stall %.0f ms, then %.1f Mb/s over what is left (limit %.1f)", r.Direction, r.Cut, *r.Stall, *r.Left, *r.LeftMax)
 	if err := b.lab.Restore(ctx, v); err != nil {
 		return err
@@ -121,22 +120,25 @@ func (b *bench) unplugOne(ctx context.Context, r *Result) error {
 
 // loss is what a transfer looked like when it lost an uplink.
 type loss struct {
-	uplink int
-	stall  time.Duration // longest silence from then on
-	left   float64       // Mb/s when it has settled again
-	slots  []float64
+	uplink  int
+	stall   time.Duration // longest silence from then on
+	left    float64       // Mb/s when it has settled again
+	at      time.Duration // of the loss, from the start of the transfer
+	slots   []float64
+	uplinks [][]float64
 }
 
 // lose runs a transfer in the middle of which destroy takes the busiest uplink
 // away.
 func (b *bench) lose(ctx context.Context, r *Result, destroy func(context.Context, int) error) (loss, error) {
-	before := max(faultBefore, b.set.Settle)
-	settled := faultSettle + b.set.Settle
+	before := max(faultBefore, b.settle)
+	settled := faultSettle + b.settle
 	total := before + settled + faultAfter - faultSettle
 	var (
 		v  int
 		at time.Duration
 	)
+	watch := b.watch(ctx, r.Direction)
 	res, err := b.during(ctx, r, total, before-probeTime, func() (err error) {
 		if v, err = b.busiest(ctx, r.Direction); err != nil {
 			return err
@@ -144,18 +146,76 @@ func (b *bench) lose(ctx context.Context, r *Result, destroy func(context.Contex
 		at = lab.Now()
 		return destroy(ctx, v)
 	})
-	if err != nil {
+	lines, watchErr := watch()
+	if err := errors.Join(err, watchErr); err != nil {
 		return loss{}, err
 	}
 	offset := at - res.Origin
 	stall, _ := res.Silence(offset-100*time.Millisecond, total)
-	return loss{v, stall, res.Mbps(offset+settled, total), slots(res.Series)}, nil
+	return loss{v, stall, res.Mbps(offset+settled, total), offset, slots(res.Series), lines}, nil
+}
+
+// stepOne halves the rate of the fastest uplink in the middle of a transfer, and
+// doubles it again. What counts is the time until the bond is as close to the new
+// sum as it was to the old one, within 5 %.
+func (b *bench) stepOne(ctx context.Context, r *Result) error {
+	v := b.victim()
+	u := b.set.Uplinks[v]
+	before := max(faultBefore, b.settle)
+	total := before + 2*stepHold
+	rate := func(factor float64) error {
+		x := u.Link.Rate * factor
+		return b.lab.Change(ctx, lab.Change{Uplink: v, Rate: &x})
+	}
+	var at [2]time.Duration
+	res, err := b.during(ctx, r, total, before, func() error {
+		at[0] = lab.Now()
+		if err := rate(0.5); err != nil {
+			return err
+		}
+		if err := sleep(ctx, stepHold); err != nil {
+			return err
+		}
+		at[1] = lab.Now()
+		return rate(1)
+	})
+	if err := errors.Join(err, rate(1)); err != nil {
+		return err
+	}
+	limit := b.set.LimitMbps()
+	down, up := at[0]-res.Origin, at[1]-res.Origin
+	share := res.Mbps(down-stepWindow, down) / limit
+	r.StepDown = followed(res.Series, down, up, stepNear*share*(limit-u.limitMbps()/2))
+	r.StepUp = followed(res.Series, up, total, stepNear*share*limit)
+	if r.StepDown == nil || r.StepUp == nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s halved or doubled: not followed to within 5 %% in %v", u.Name, stepHold-stepWindow))
+	}
+	b.say("%s, %s halved: followed after %s ms; doubled: %s ms", r.Direction, u.Name, orNever(r.StepDown), orNever(r.StepUp))
+	return nil
+}
+
+// followed is the time in ms from an instant of the series until the mean of the
+// next stepWindow is at least want; nil when that does not happen before end.
+func followed(s lab.Series, from, end time.Duration, want float64) *float64 {
+	for t := from; t+stepWindow <= end; t += lab.Bin {
+		if s.Mbps(t, t+stepWindow) >= want {
+			return number(millis(t-from), 0)
+		}
+	}
+	return nil
+}
+
+func orNever(x *float64) string {
+	if x == nil {
+		return "more than any"
+	}
+	return show(x, "%.0f")
 }
 
 // restartExit kills the exit's daemon in the middle of a transfer and starts it
 // again at once.
 func (b *bench) restartExit(ctx context.Context, r *Result) error {
-	before := max(faultBefore, b.set.Settle)
+	before := max(faultBefore, b.settle)
 	total := before + restartWait
 	var (
 		wg      sync.WaitGroup
@@ -184,7 +244,7 @@ func (b *bench) restartExit(ctx context.Context, r *Result) error {
 // the transfer must be reset, not look complete, and new connections must work
 // again, the sooner the better. Small downloads show from when on.
 func (b *bench) restartUnderStreams(ctx context.Context, r *Result) error {
-	before := max(faultBefore, b.set.Settle)
+	before := max(faultBefore, b.settle)
 	const every = 100 * time.Millisecond
 	var (
 		wg       sync.WaitGroup
@@ -241,7 +301,7 @@ func (b *bench) transferWith(ctx context.Context, r *Result, total, when time.Du
 			doErr = do()
 		}
 	})
-	res, err := b.lab.TCP(ctx, lab.TCPSpec{Source: lab.LAN4, Up: r.Direction == "up", Flows: b.flows, Duration: total})
+	res, err := b.lab.TCP(ctx, b.tcp(r, total))
 	wg.Wait()
 	return res, errors.Join(err, doErr)
 }

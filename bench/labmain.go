@@ -27,119 +27,116 @@ const labUsage = `usage: bondd bench lab [flags]
 
 Makes hosts in network namespaces, joins them by emulated uplinks, runs bondd on
 both sides, and measures real TCP through it. Needs root, or a system that allows
-unprivileged user namespaces and /dev/net/tun.
+unprivileged user namespaces and /dev/net/tun. Ctrl-C ends it; what has been
+measured until then is reported.
 
 `
 
+// labServices are the services a lab can measure.
+var labServices = []string{"packet", "stream", "mptcp", "auto"}
+
+// labDefault are those it measures unasked: what needs nothing of the kernel.
+const labDefault = "packet,stream"
+
 // LabMain is `bondd bench lab`. It returns the exit code: 0 done, 1 a
-// measurement failed, 2 wrong usage, 3 not allowed here.
+// measurement failed or was interrupted, 2 wrong usage, 3 not allowed here.
 func LabMain(ctx context.Context, args []string) int {
 	return labMain(ctx, args, os.Stdout, os.Stderr)
 }
 
 func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var (
-		f         = flag.NewFlagSet("bondd bench lab", flag.ContinueOnError)
-		list      = f.Bool("list", false, "list the sets and end")
-		sets      = f.String("set", "equal,demo", "sets to measure, separated by commas, or \"all\"")
-		service   = f.String("service", "packet", "service that carries the traffic: packet or stream")
-		direction = f.String("direction", "both", "down (server to LAN), up, or both")
-		flows     = f.Int("flows", 1, "parallel TCP connections")
-		duration  = f.Duration("duration", 10*time.Second, "time that counts of each transfer")
-		settle    = f.Duration("settle", 4*time.Second, "time before it; satellites get at least 10s")
-		faults    = f.String("faults", "cut", "what breaks during further transfers, separated by commas: cut (the busiest uplink becomes a black hole), unplug (its interface goes down), restart (of the exit); or none")
-		short     = f.Bool("transfers", false, "measure short downloads too: 50 kB and 1 MB, and small requests beside a bulk download")
-		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
-		check     = f.Bool("selfcheck", false, "check the emulator (asked against measured) instead of bondd")
-		quick     = f.Bool("quick", false, "shorter: 4s count after 2s, nothing breaks")
-		seed      = f.Uint64("seed", 1, "of the accidents on the lines")
-		profiles  = f.String("profiles", "", "directory for CPU profiles of the daemons (of the last set)")
-		verbose   = f.Bool("verbose", false, "show what the daemons print")
+		p      = plan{idlePings: 150, again: 1, progress: stderr}
+		with   string
+		rounds int
+		less   = map[string]*string{} // by flag: where MPTCP is not to be had
+		check  bool
+		quick  bool
 	)
-	f.SetOutput(stderr)
-	f.Usage = func() { fmt.Fprint(stderr, labUsage); f.PrintDefaults() }
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	} else if err != nil {
-		return exitUsage
+	c, code, done := flagSpec{
+		command: "bench lab", usage: labUsage, sets: "equal,demo", services: labServices, service: labDefault, faults: []string{"cut", "unplug", "step", "restart"},
+		faultText: "cut (the busiest uplink becomes a black hole), unplug (its interface goes down), step (the fastest uplink's rate is halved, and later " +
+			"doubled), restart (of the exit)",
+		duration: 10 * time.Second, plain: true,
+		own: func(f *flag.FlagSet) {
+			f.IntVar(&p.repeat, "repeat", 1, "measure everything so many times, with other accidents; medians and the spread are reported")
+			f.IntVar(&rounds, "rounds", 5, "set plain only: rounds whose medians are reported")
+			f.StringVar(&with, "with", "", "others to measure on the same lines, separated by commas: "+strings.Join(peerNames(), ", ")+"; or \"all\"")
+			less["no-mptcp"] = f.String("no-mptcp", "", "where the kernel's MPTCP is switched off: gateway, exit, or both, separated by commas")
+			less["strip"] = f.String("strip", "", "uplinks on which a box removes MPTCP from TCP packets, by number from 0, separated by commas")
+			f.BoolVar(&check, "selfcheck", false, "check the emulator (asked against measured) instead of bondd")
+			f.BoolVar(&quick, "quick", false, "shorter: 3s count after 2s, nothing breaks")
+			f.StringVar(&p.profiles, "profiles", "", "directory for CPU profiles of the daemons (of the last set)")
+		},
+		shorten: func(c *choice) {
+			if !quick {
+				return
+			}
+			p.idlePings = 50
+			if !c.given["duration"] {
+				c.duration = 3 * time.Second
+			}
+			if !c.given["settle"] {
+				c.settle = 2 * time.Second
+			}
+			if !c.given["faults"] {
+				c.faults = nil
+			}
+		},
+	}.parse(args, stdout, stderr)
+	if done {
+		return code
 	}
-	wrong := func(format string, a ...any) int {
-		fmt.Fprintf(stderr, "bondd bench lab: "+format+"\n", a...)
-		return exitUsage
+	peers, err := oneOf("peer", with, peerNames())
+	if err == nil && (p.repeat < 1 || p.repeat > 100) {
+		err = wrongUsage("repeat is %d; it is 1 to 100", p.repeat)
 	}
-	if f.NArg() > 0 {
-		return wrong("unexpected argument %q; everything is a flag", f.Arg(0))
+	if err == nil && (rounds < 1 || rounds > 100) {
+		err = wrongUsage("rounds is %d; it is 1 to 100", rounds)
 	}
-	if *list {
-		writeSets(stdout)
-		return exitOK
+	for _, name := range []string{"no-mptcp", "strip"} {
+		err = errors.Join(err, p.without(name, *less[name]))
 	}
-	chosen, err := FindSets(*sets)
 	if err != nil {
-		return wrong("%v", err)
+		fmt.Fprintf(stderr, "bondd bench lab: %v\n", err)
+		return exitUsage
 	}
-	p := plan{service: *service, flows: *flows, duration: *duration, settle: *settle, idlePings: 150, seed: *seed, progress: stderr, profiles: *profiles}
-	if *service != "packet" && *service != "stream" {
-		return wrong("there is no service %q; there is packet and stream", *service)
-	}
-	switch *direction {
-	case "down", "up":
-		p.directions = []string{*direction}
-	case "both":
-		p.directions = []string{"down", "up"}
-	default:
-		return wrong("direction is %q; it is down, up or both", *direction)
-	}
-	for what := range strings.SplitSeq(*faults, ",") {
-		switch what {
-		case "cut":
-			p.cut = true
-		case "unplug":
-			p.unplug = true
-		case "restart":
-			p.restart = true
-		case "none", "":
-		default:
-			return wrong("faults has %q; it is cut, unplug, restart, several of them, or none", what)
-		}
-	}
-	given := map[string]bool{}
-	f.Visit(func(x *flag.Flag) { given[x.Name] = true })
-	if *quick {
-		p.idlePings = 50
-		if !given["duration"] {
-			p.duration = 4 * time.Second
-		}
-		if !given["settle"] {
-			p.settle = 2 * time.Second
-		}
-		if !given["faults"] {
-			p.cut, p.unplug, p.restart = false, false, false
-		}
-	}
-	if p.short = *short; p.short && *direction == "up" {
-		return wrong("transfers are downloads")
-	}
-	if p.flows < 1 || p.flows > 1000 {
-		return wrong("flows is %d; it is 1 to 1000", p.flows)
-	}
-	if p.duration < time.Second || p.duration > 10*time.Minute || p.settle < 0 || p.settle > 10*time.Minute {
-		return wrong("duration is 1s to 10m, settle at most 10m")
-	}
-	if *verbose {
+	p.services, p.directions, p.flows, p.faults, p.transfers = c.services, c.directions, c.flows, c.faults, c.transfers
+	p.duration, p.settle, p.seed = c.duration, c.settle, c.seed
+	if c.verbose {
 		p.log = stderr
 	}
 	if code, done := enter(stderr, "bondd bench lab"); done {
 		return code
 	}
-	if *check {
-		return checkAll(ctx, chosen, *seed, *quick, stdout, stderr)
+	if c.plain {
+		if !c.given["duration"] {
+			p.duration = 3 * time.Second
+		}
+		return p.reportPlain(ctx, args, rounds, c.asJSON, stdout, stderr)
 	}
-	write := Report.WriteTable
-	if *asJSON {
-		write = Report.writeJSON
+	if check {
+		return checkAll(ctx, c.sets, c.seed, quick, stdout, stderr)
 	}
-	return p.report(ctx, "bench lab", args, chosen, write, stdout, stderr)
+	p.services = append(slices.Clone(p.services), presentPeers(peers, stderr)...)
+	return p.report(ctx, "bench lab", args, c.sets, c.output(Report.WriteTable), stdout, stderr)
+}
+
+// output is how a command reports: the table or JSON, and the page.
+func (c choice) output(table func(Report, io.Writer) error) func(Report, io.Writer) error {
+	return func(r Report, w io.Writer) error {
+		var err error
+		if c.html != "" {
+			err = r.writeHTMLFile(c.html)
+		}
+		if c.markdown {
+			table = Report.writeMarkdown
+		}
+		if c.asJSON {
+			return errors.Join(r.writeJSON(w), err)
+		}
+		return errors.Join(table(r, w), err)
+	}
 }
 
 // enter gets the rights for a lab, or says why there are none. With done the
@@ -157,29 +154,43 @@ func enter(stderr io.Writer, command string) (code int, done bool) {
 	return code, done
 }
 
-// report measures the sets and prints the outcome.
+// report measures the sets, as often as asked for, and prints the outcome.
 func (p plan) report(ctx context.Context, command string, args []string, sets []Set, write func(Report, io.Writer) error, stdout, stderr io.Writer) int {
-	var results []Result
-	for _, s := range sets {
-		if ctx.Err() != nil {
-			break
-		}
-		results = append(results, p.run(ctx, s)...)
-	}
-	return printResults(ctx, command, args, results, write, stdout, stderr)
+	return printResults(ctx, command, args, p.all(ctx, sets), write, stdout, stderr)
 }
 
-// printResults writes the report of measurements that are done.
+// all measures the sets, as often as asked for.
+func (p plan) all(ctx context.Context, sets []Set) []Result {
+	p.repeat = max(1, p.repeat)
+	p.clock = &clock{w: p.progress}
+	for _, s := range sets {
+		p.clock.total += time.Duration(p.repeat) * p.takes(s)
+	}
+	var runs []Result
+	for n := range p.repeat {
+		for _, s := range sets {
+			if ctx.Err() != nil {
+				break
+			}
+			q := p
+			q.seed += uint64(n)
+			runs = append(runs, q.run(ctx, s)...)
+		}
+	}
+	return merge(runs)
+}
+
+// printResults writes the report. Of what was interrupted it prints what there is.
 func printResults(ctx context.Context, command string, args []string, results []Result, write func(Report, io.Writer) error, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "interrupted")
-		return exitFailure
+		results = slices.DeleteFunc(results, Result.empty)
+		fmt.Fprintln(stderr, "interrupted; this is what was measured until then:")
 	}
 	if err := write(newReport(command, args, results), stdout); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailure
 	}
-	if slices.ContainsFunc(results, func(r Result) bool { return r.Error != "" }) {
+	if ctx.Err() != nil || slices.ContainsFunc(results, func(r Result) bool { return r.Error != "" }) {
 		return exitFailure
 	}
 	return exitOK
@@ -203,26 +214,4 @@ func checkAll(ctx context.Context, sets []Set, seed uint64, quick bool, stdout, 
 		return exitFailure
 	}
 	return exitOK
-}
-
-func writeSets(w io.Writer) {
-	for _, s := range Sets() {
-		fmt.Fprintf(w, "%-8s %s\n", s.Name, s.Title)
-		for _, u := range s.Uplinks {
-			fmt.Fprintf(w, "         %-6s %s\n", u.Name, u.describe())
-		}
-	}
-}
-
-// describe is the line in words.
-func (u Uplink) describe() string {
-	l := u.Link
-	text := fmt.Sprintf("%g Mb/s, %v one way, queue %v", l.Rate/1e6, l.Delay, l.Queue)
-	if l.Jitter > 0 {
-		text += fmt.Sprintf(", jitter %v", l.Jitter)
-	}
-	if l.Loss > 0 {
-		text += fmt.Sprintf(", loss %g %%", l.Loss*100)
-	}
-	return text
 }

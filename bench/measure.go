@@ -5,82 +5,142 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/bondd/bondd/bench/lab"
 )
 
-// plan is what to measure on one set.
+// plan is what to measure on a set.
 type plan struct {
-	service    string
+	services   []string // of bondd, or names of peers
 	directions []string // "down", "up"
-	flows      int
+	flows      []int
 	duration   time.Duration // of what counts
 	settle     time.Duration // before it; a set may ask for more
 	idlePings  int
-	cut        bool           // black-hole an uplink during a transfer
-	unplug     bool           // set an uplink's interface down during a transfer
-	short      bool           // measure short downloads too
-	given      []UplinkResult // each uplink alone, where that is known
-	restart    bool           // kill and restart the exit during a transfer
+	faults     []string // "cut", "unplug", "step", "restart"
+	faultsLast bool     // with the last service alone
+	transfers  bool     // measure short downloads too
+	again      int      // times a step is measured again that the machine has spoiled
+	repeat     int      // times everything is measured
 	seed       uint64
 	progress   io.Writer
+	clock      *clock    // of a whole report; nil in tests
 	log        io.Writer // what hosts and daemons print; may be nil
 	profiles   string    // directory for CPU profiles of the daemons; "" for none
+	noMPTCP    []string  // hosts without the kernel's MPTCP
+	strip      []int     // uplinks that strip it
 }
 
-// pingInterval during measurements: dense enough for a 99th percentile, far
-// too thin (34 kb/s) to matter on a line.
-const pingInterval = 20 * time.Millisecond
-
-// Timing of the transfers with a fault: long enough before for the rate to be
-// steady, long enough after to see it settle again.
+// Probes during measurements: dense enough for a 99th percentile, far too thin
+// (34 and 80 kb/s) to matter on a line.
 const (
-	faultBefore = 4 * time.Second
-	faultAfter  = 6 * time.Second
-	faultSettle = 3 * time.Second // after the fault, until Left counts
-	restartWait = 10 * time.Second
-	// streamsTimeout: the interception is there before the first echo, or not at all.
-	streamsTimeout = 2 * time.Second
-	probeTime      = time.Second // before the fault, to see which uplink is the busiest
+	pingInterval = 20 * time.Millisecond
+	sparseRate   = 50  // packets a second of the sparse flow
+	sparseSize   = 200 // bytes of each
+	sparseLinger = time.Second
 )
 
-// bench is one set being measured.
+// startTime is about what hosts, emulator and daemons take to come up; for the
+// time that is left, nothing else.
+const startTime = 2 * time.Second
+
+// bench is one set being measured with one service.
 type bench struct {
 	plan
 	set     Set
+	service string
 	lab     *lab.Lab
-	results []Result // one per direction
+	carrier carrier
+	first   bool     // of the services: the others take over what it has measured without any
+	results []Result // flows × directions
+}
+
+// step is one measurement.
+type step struct {
+	takes time.Duration // about
+	of    *Result       // that it makes void when the machine spoils it; nil: it cannot
+	name  string
+	do    func(context.Context) error
 }
 
 // say prints a progress line.
 func (b *bench) say(format string, args ...any) {
-	fmt.Fprintf(b.progress, "%s: %s\n", b.set.Name, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("%s, %s: %s", b.set.Name, b.service, fmt.Sprintf(format, args...))
+	if b.clock == nil {
+		fmt.Fprintln(b.progress, text)
+		return
+	}
+	b.clock.say(text)
+}
+
+// takes is how long the plan will take on a set, about.
+func (p plan) takes(set Set) (sum time.Duration) {
+	for i, service := range p.services {
+		sum += startTime
+		for _, s := range p.bench(set, service, i == 0).steps() {
+			sum += s.takes
+		}
+	}
+	return sum
+}
+
+func (p plan) bench(set Set, service string, first bool) *bench {
+	b := &bench{plan: p, set: set, service: service, first: first, carrier: carrierOf(service)}
+	b.settle = max(b.settle, set.Settle)
+	if p.faultsLast && service != p.services[len(p.services)-1] {
+		b.faults = nil
+	}
+	for _, n := range p.flows {
+		for _, d := range p.directions {
+			b.results = append(b.results, Result{Set: set.Name, Service: service, Direction: d, Flows: n, Limit: set.LimitMbps()})
+		}
+	}
+	return b
 }
 
 // run measures one set. The results hold what could be measured, and say in
 // Error what could not.
-func (p plan) run(ctx context.Context, set Set) []Result {
-	b := &bench{plan: p, set: set}
-	b.settle = max(b.settle, set.Settle)
-	for _, d := range p.directions {
-		b.results = append(b.results, Result{Set: set.Name, Service: p.service, Direction: d, Flows: p.flows, Limit: set.LimitMbps()})
-	}
-	err := b.all(ctx)
-	for i := range b.results {
-		r := &b.results[i]
-		if err != nil && r.Error == "" && (r.Bond == nil || p.cut && b.canCut() && r.Stall == nil) {
-			r.Error = err.Error()
+func (p plan) run(ctx context.Context, set Set) (all []Result) {
+	var first *bench
+	for i, service := range p.services {
+		if ctx.Err() != nil {
+			break
 		}
-		r.finish()
+		b := p.bench(set, service, i == 0)
+		if first == nil {
+			first = b
+		} else {
+			for i := range b.results {
+				b.results[i].Uplinks = slices.Clone(first.results[i].Uplinks)
+				b.results[i].Transfers = aloneOnly(first.results[i].Transfers)
+			}
+		}
+		err := b.all(ctx)
+		for i := range b.results {
+			r := &b.results[i]
+			if err != nil && r.Error == "" && !r.done {
+				r.Error = err.Error()
+			}
+			r.finish()
+		}
+		all = append(all, b.results...)
 	}
-	return b.results
+	return all
 }
 
 // all makes the lab and takes the measurements in order.
 func (b *bench) all(ctx context.Context) (err error) {
-	cfg := lab.Config{Remotes: b.set.Remotes, Seed: b.seed, Log: b.log, Profiles: b.profiles, Streams: b.service == "stream"}
+	cfg := lab.Config{Remotes: b.set.Remotes, Seed: b.seed, Log: b.log, Profiles: b.profiles, Streams: b.service != "packet",
+		NoMPTCP: b.noMPTCP, Strip: b.strip}
+	if b.service == "mptcp" || b.service == "auto" {
+		cfg.Mode = b.service
+	}
+	if b.set.Relays > 0 {
+		cfg.Home = &lab.Home{Relays: b.set.Relays, Backup: b.set.Backup}
+	}
 	for _, u := range b.set.Uplinks {
 		cfg.Uplinks = append(cfg.Uplinks, lab.Uplink(u))
 	}
@@ -88,63 +148,121 @@ func (b *bench) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.lab.Close()
-	for i := range b.results {
-		if err := b.alone(ctx, &b.results[i]); err != nil {
-			return err
+	for _, s := range b.steps() {
+		if err := b.take(ctx, s); err != nil {
+			return b.lab.Explain(err)
 		}
-		if b.short && b.results[i].Direction == "down" {
-			if err := b.transfersAlone(ctx, &b.results[i]); err != nil {
-				return err
+		if b.clock != nil {
+			b.clock.done += s.takes
+		}
+	}
+	for i := range b.results {
+		b.results[i].done = true
+	}
+	return b.carrier.stop(ctx, b.lab)
+}
+
+// steps are the measurements in order.
+func (b *bench) steps() (out []step) {
+	if b.first {
+		for i := range b.results {
+			r := &b.results[i]
+			out = append(out, step{b.settle + b.duration, r, "alone", func(ctx context.Context) error { return b.alone(ctx, r) }})
+			if b.downloads(r) {
+				out = append(out, step{transfersAloneTime, r, "transfers alone", func(ctx context.Context) error { return b.transfersAlone(ctx, r) }})
 			}
 		}
 	}
-	begin := time.Now()
-	if err := b.lab.StartBond(ctx); err != nil {
-		return err
-	}
-	b.say("bondd carries packets %.1f s after its start", time.Since(begin).Seconds())
-	if b.service == "stream" {
-		if err := b.lab.WaitStreams(ctx, streamsTimeout); err != nil {
-			return err
-		}
-	}
-	idle, err := b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: b.idlePings, Wait: 2 * time.Second})
-	if err != nil {
-		return b.lab.Explain(err)
+	out = append(out, step{0, nil, "start", b.start})
+	idle := time.Duration(b.idlePings) * pingInterval
+	if !b.carrier.onlyTCP {
+		out = append(out, step{idle + sparseLinger, &b.results[0], "idle", b.idle})
 	}
 	for i := range b.results {
 		r := &b.results[i]
-		r.Idle = delaysOf(idle.RTTs())
-		if err := b.bond(ctx, r); err != nil {
-			return b.lab.Explain(err)
-		}
-		if b.short && r.Direction == "down" {
-			if err := b.transfers(ctx, r); err != nil {
-				return b.lab.Explain(err)
-			}
+		out = append(out, step{b.settle + b.duration + sparseLinger, r, "transfer", func(ctx context.Context) error { return b.bond(ctx, r) }})
+		if b.downloads(r) {
+			out = append(out, step{transfersTime + b.settle, r, "transfers", func(ctx context.Context) error { return b.shortTransfers(ctx, r) }})
 		}
 	}
 	for i := range b.results {
-		if err := b.faults(ctx, &b.results[i]); err != nil {
-			return b.lab.Explain(err)
+		if b.results[i].Flows == b.flows[0] { // a fault is the same to eight flows
+			out = append(out, b.faultSteps(&b.results[i])...)
 		}
 	}
-	return b.lab.StopBond(ctx)
+	for i := range b.results {
+		// A result whose last step was taken is complete, whatever comes after.
+		r := &b.results[i]
+		for k := range slices.Backward(out) {
+			if out[k].of == r {
+				do := out[k].do
+				out[k].do = func(ctx context.Context) error {
+					err := do(ctx)
+					r.done = r.done || err == nil
+					return err
+				}
+				break
+			}
+		}
+	}
+	return out
+}
+
+// take takes a measurement, and takes it again when the machine has spoiled it.
+func (b *bench) take(ctx context.Context, s step) error {
+	if s.of == nil {
+		return s.do(ctx)
+	}
+	for try := 0; ; try++ {
+		meter, err := b.lab.Meter(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.do(ctx); err != nil {
+			return err
+		}
+		load, err := meter.Load(ctx)
+		if err != nil {
+			return err
+		}
+		if s.name == "transfer" {
+			s.of.Machine = machineOf(load)
+		}
+		why := load.Spoiled()
+		if why == "" {
+			return nil
+		}
+		if try == b.again {
+			s.of.void(s.name, why)
+			return nil
+		}
+		b.say("void, and measured again: %s", why)
+		if b.clock != nil {
+			b.clock.total += s.takes
+			b.clock.done += s.takes
+		}
+	}
+}
+
+// start starts what carries the traffic.
+func (b *bench) start(ctx context.Context) error {
+	begin := time.Now()
+	if err := b.carrier.start(ctx, b.lab); err != nil {
+		return err
+	}
+	b.say("carries packets %.1f s after its start", time.Since(begin).Seconds())
+	return nil
 }
 
 // alone measures every uplink with plain TCP, all at the same time: they share
 // nothing.
 func (b *bench) alone(ctx context.Context, r *Result) error {
-	if b.given != nil {
-		r.Uplinks = b.given
-		return nil
-	}
 	var wg sync.WaitGroup
 	r.Uplinks = make([]UplinkResult, len(b.set.Uplinks))
 	errs := make([]error, len(b.set.Uplinks))
 	for i, u := range b.set.Uplinks {
 		wg.Go(func() {
-			res, err := b.lab.TCP(ctx, lab.TCPSpec{Source: lab.Plain(i), Up: r.Direction == "up", Flows: b.flows, Duration: b.settle + b.duration})
+			res, err := b.lab.TCP(ctx, lab.TCPSpec{Source: lab.Plain(i), Up: r.Direction == "up", Flows: r.Flows, Duration: b.settle + b.duration})
 			errs[i] = errors.Join(err, res.Err())
 			r.Uplinks[i] = UplinkResult{Name: u.Name, Limit: round(u.limitMbps(), 2), Alone: round(res.Mbps(b.settle, b.settle+b.duration), 2)}
 		})
@@ -153,60 +271,102 @@ func (b *bench) alone(ctx context.Context, r *Result) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b.say("%s, each uplink alone: %s Mb/s", r.Direction, r.alone())
+	b.say("%s, %d flows, each uplink alone: %s Mb/s", r.Direction, r.Flows, r.alone())
 	return nil
 }
 
-// bond measures the transfer through bondd, and echoes beside it.
+// idle measures echoes and a sparse flow each way on lines that carry nothing
+// else, for all results.
+func (b *bench) idle(ctx context.Context) error {
+	var (
+		wg     sync.WaitGroup
+		errs   [3]error
+		echoes lab.Pings
+		sparse [2]*Delays // down, up
+	)
+	wg.Go(func() {
+		echoes, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: b.idlePings, Wait: 2 * time.Second})
+	})
+	for i := range sparse {
+		wg.Go(func() { sparse[i], errs[1+i] = b.sparse(ctx, i == 1, time.Duration(b.idlePings)*pingInterval) })
+	}
+	wg.Wait()
+	for i := range b.results {
+		r := &b.results[i]
+		r.Idle, r.SparseIdle = delaysOf(echoes.RTTs()), sparse[0]
+		if r.Direction == "up" {
+			r.SparseIdle = sparse[1]
+		}
+	}
+	return errors.Join(errs[:]...)
+}
+
+// sparse measures the one-way delay of a thin UDP flow. A service that carries
+// TCP alone has none.
+func (b *bench) sparse(ctx context.Context, up bool, d time.Duration) (*Delays, error) {
+	if b.carrier.onlyTCP {
+		return nil, nil
+	}
+	res, err := b.lab.UDP(ctx, lab.UDPSpec{Source: lab.LAN4, Up: up, Size: sparseSize, Mbps: sparseRate * sparseSize * 8 / 1e6, Duration: d, Linger: sparseLinger})
+	return delaysOf(res.Delays), err
+}
+
+// bond measures a transfer, with echoes and a sparse flow beside it.
 func (b *bench) bond(ctx context.Context, r *Result) error {
-	before, err := b.lab.ProcessorTime(ctx)
+	before, err := b.carrier.usage(ctx, b.lab)
 	if err != nil {
 		return err
 	}
-	if _, err := b.lab.Lateness(ctx); err != nil { // only what follows counts
+	lines, err := b.delivered(ctx, r.Direction)
+	if err != nil {
 		return err
 	}
 	var (
-		wg      sync.WaitGroup
-		loaded  lab.Pings
-		pingErr error
+		wg     sync.WaitGroup
+		loaded lab.Pings
+		errs   [3]error
 	)
 	wg.Go(func() {
-		if pingErr = sleep(ctx, b.settle); pingErr == nil {
-			loaded, pingErr = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: int(b.duration / pingInterval), Wait: 2 * time.Second})
+		if errs[0] = sleep(ctx, b.settle); errs[0] == nil && !b.carrier.onlyTCP {
+			loaded, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: int(b.duration / pingInterval), Wait: 2 * time.Second})
 		}
 	})
-	res, err := b.lab.TCP(ctx, lab.TCPSpec{Source: lab.LAN4, Up: r.Direction == "up", Flows: b.flows, Duration: b.settle + b.duration})
+	wg.Go(func() {
+		if errs[1] = sleep(ctx, b.settle); errs[1] == nil {
+			r.SparseLoaded, errs[1] = b.sparse(ctx, r.Direction == "up", b.duration)
+		}
+	})
+	watch := b.watch(ctx, r.Direction)
+	res, err := b.lab.TCP(ctx, b.tcp(r, b.settle+b.duration))
+	r.UplinkProfile, errs[2] = watch()
 	wg.Wait()
-	if err := errors.Join(err, pingErr, res.Err()); err != nil {
+	if err := errors.Join(append(errs[:], err, res.Err())...); err != nil {
 		return err
 	}
-	after, err := b.lab.ProcessorTime(ctx)
+	after, err := b.carrier.usage(ctx, b.lab)
 	if err != nil {
 		return err
 	}
 	r.Bond = number(res.Mbps(b.settle, b.settle+b.duration), 2)
 	r.Loaded = delaysOf(loaded.RTTs())
 	r.Profile = slots(res.Series)
-	if total := res.Between(0, b.settle+b.duration); total > 0 {
+	if total := res.Between(0, b.settle+b.duration); total > 0 && after > before {
 		r.CPU = number((after-before).Seconds()/(float64(total)/1e9), 2)
 	}
-	late, err := b.lab.Lateness(ctx)
-	if err != nil {
+	if err := b.share(ctx, r, lines); err != nil {
 		return err
 	}
-	r.Late = &Delays{P50: millis(late.P50), P99: millis(late.P99)}
-	b.say("%s, bond: %.1f Mb/s, %.0f %% of the limit of %.1f", r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
+	b.say("%s, %d flows: %.1f Mb/s, %.0f %% of the limit of %.1f", r.Direction, r.Flows, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
 	return nil
 }
 
-// slots is a series for plots.
-func slots(s lab.Series) []float64 {
-	out := s.Slices(100 * time.Millisecond)
-	for i := range out {
-		out[i] = round(out[i], 2)
+// tcp is a transfer from the LAN, or with the kernel's MPTCP alone from the address its host has on the first uplink.
+func (b *bench) tcp(r *Result, d time.Duration) lab.TCPSpec {
+	spec := lab.TCPSpec{Source: lab.LAN4, Up: r.Direction == "up", Flows: r.Flows, Duration: d}
+	if b.carrier.multipath {
+		spec.Source, spec.Multipath = lab.Plain(0), true
 	}
-	return out
+	return spec
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -13,8 +13,8 @@ import (
 // sample is a result with everything in it.
 func sample() Result {
 	r := Result{Set: "V+A", Service: "packet", Direction: "down", Flows: 1, Limit: 57.92,
-		Uplinks: []UplinkResult{{"vdsl", 48.27, 48.1}, {"adsl", 9.65, 9.6}},
-		Bond:    number(54.321, 2), Idle: &Delays{16.1, 17.2}, Loaded: &Delays{25.5, 40.5}, CPU: number(12.34, 2),
+		Uplinks: []UplinkResult{{"vdsl", 48.27, 48.1, number(0.83, 3)}, {"adsl", 9.65, 9.6, number(0.17, 3)}},
+		Bond:    number(54.321, 2), Idle: &Delays{P50: 16.1, P99: 17.2}, Loaded: &Delays{P50: 25.5, P99: 40.5}, CPU: number(12.34, 2),
 		Cut: "vdsl", Stall: number(180, 0), Left: number(9.1, 2), LeftMax: number(9.65, 2)}
 	r.finish()
 	return r
@@ -161,13 +161,15 @@ func TestSets(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"--set V+X":                  "there is no set",
-		"--service mptcp":            "there is no service",
+		"--service vpn":              "there is no service",
 		"--direction left":           "direction is",
 		"--flows 0":                  "flows is 0",
 		"--duration 1ms":             "duration is",
-		"--faults flood":             "faults has",
+		"--faults flood":             "there is no fault",
 		"--transfers --direction up": "transfers are",
 		"--no-such-flag":             "no-such-flag",
+		"--repeat 0":                 "repeat is 0",
+		"--with vpn":                 "there is no peer",
 		"equal":                      "unexpected argument",
 	} {
 		var out, errs strings.Builder

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,10 @@ type Set struct {
 	// Remotes is the number of addresses the exit has. With more than one,
 	// every uplink carries that many paths over the same line.
 	Remotes int
+	// Relays is the number of relays, with which a VPN over the first uplink comes.
+	Relays int
+	// Backup names an uplink that is used only when no other works; it is not in the limit.
+	Backup string
 	// Settle is how long a transfer runs before it counts. Zero means the
 	// default of the command; sets with a satellite need longer.
 	Settle time.Duration
@@ -69,6 +75,7 @@ func Sets() []Set {
 		{Name: "A+G", Title: "ADSL and a geostationary satellite", Uplinks: []Uplink{adsl, geo}, Settle: geoSettle},
 		{Name: "V+A+L+G", Title: "VDSL, ADSL, LTE and a geostationary satellite", Uplinks: []Uplink{vdsl, adsl, lte, geo}, Settle: geoSettle},
 		{Name: "4A", Title: "four paths over one ADSL line", Uplinks: []Uplink{adsl}, Remotes: 4},
+		{Name: "home2014", Title: "ADSL direct, by a VPN over it, and by two relays; 3G as a backup", Uplinks: []Uplink{adsl, umts}, Relays: 2, Backup: "umts"},
 	}
 }
 
@@ -97,6 +104,30 @@ func FindSets(list string) ([]Set, error) {
 	return out, nil
 }
 
+// writeSets is --list.
+func writeSets(w io.Writer) {
+	for _, s := range Sets() {
+		fmt.Fprintf(w, "%-8s %s\n", s.Name, s.Title)
+		for _, u := range s.Uplinks {
+			fmt.Fprintf(w, "         %-6s %s\n", u.Name, u.describe())
+		}
+	}
+	fmt.Fprintf(w, "%-8s bare wires, no emulation, one and two of them, beside wireguard-go; in the lab, alone only\n", plainSet)
+}
+
+// describe is the line in words.
+func (u Uplink) describe() string {
+	l := u.Link
+	text := fmt.Sprintf("%g Mb/s, %v one way, queue %v", l.Rate/1e6, l.Delay, l.Queue)
+	if l.Jitter > 0 {
+		text += fmt.Sprintf(", jitter %v", l.Jitter)
+	}
+	if l.Loss > 0 {
+		text += fmt.Sprintf(", loss %g %%", l.Loss*100)
+	}
+	return text
+}
+
 // payloadShare is the share of a link's IP bytes that plain TCP with timestamps
 // can deliver as payload: 1448 of 1500.
 const payloadShare = 1448.0 / 1500
@@ -106,9 +137,20 @@ const payloadShare = 1448.0 / 1500
 func (s Set) LimitMbps() float64 {
 	sum := 0.0
 	for _, u := range s.Uplinks {
-		sum += u.limitMbps()
+		if u.Name != s.Backup {
+			sum += u.limitMbps()
+		}
 	}
 	return sum
+}
+
+// leftMbps is the same without an uplink; a backup is used then.
+func (s Set) leftMbps(without Uplink) float64 {
+	s.Uplinks = slices.DeleteFunc(slices.Clone(s.Uplinks), func(u Uplink) bool { return u.Name == without.Name })
+	if s.LimitMbps() == 0 {
+		s.Backup = ""
+	}
+	return s.LimitMbps()
 }
 
 func (u Uplink) limitMbps() float64 { return u.Link.Rate / 1e6 * (1 - u.Link.Loss) * payloadShare }

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -54,128 +53,86 @@ func SimMain(ctx context.Context, args []string) int {
 }
 
 func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var (
-		f         = flag.NewFlagSet("bondd bench sim", flag.ContinueOnError)
-		list      = f.Bool("list", false, "list the sets and end")
-		sets      = f.String("set", "all", "sets to measure, separated by commas, or \"all\"")
-		service   = f.String("service", "packet", "service that carries the traffic: packet or stream")
-		traffic   = f.String("traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
-		direction = f.String("direction", "both", "down (server to LAN), up, or both")
-		flows     = f.Int("flows", 1, "parallel flows")
-		duration  = f.Duration("duration", 20*time.Second, "virtual time that counts of each transfer")
-		settle    = f.Duration("settle", 4*time.Second, "virtual time before it; satellites get at least 10s")
-		faults    = f.String("faults", "cut", "what breaks during a further transfer: cut (the fastest uplink), or none")
-		random    = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
-		short     = f.Bool("transfers", false, "measure short downloads too: 50 kB and 1 MB, and small requests beside a bulk download")
-		asJSON    = f.Bool("json", false, "print one JSON object instead of the table")
-		seed      = f.Uint64("seed", 1, "of everything that is left to chance")
-		verbose   = f.Bool("verbose", false, "show what the sessions count, after each transfer")
-	)
-	f.SetOutput(stderr)
-	f.Usage = func() { fmt.Fprint(stderr, simUsage); f.PrintDefaults() }
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	} else if err != nil {
-		return exitUsage
+	p := simPlan{progress: stderr}
+	var random *int
+	c, code, done := flagSpec{
+		command: "bench sim", usage: simUsage, sets: "all", services: []string{"packet", "stream"}, service: "packet", faults: []string{"cut"},
+		faultText: "cut (the fastest uplink)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
+		own: func(f *flag.FlagSet) {
+			f.StringVar(&p.traffic, "traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
+			random = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
+		},
+	}.parse(args, stdout, stderr)
+	if done {
+		return code
 	}
 	wrong := func(format string, a ...any) int {
 		fmt.Fprintf(stderr, "bondd bench sim: "+format+"\n", a...)
 		return exitUsage
 	}
-	if f.NArg() > 0 {
-		return wrong("unexpected argument %q; everything is a flag", f.Arg(0))
+	if len(c.services) == 0 {
+		return wrong("there is no service to measure")
 	}
-	if *list {
-		writeSets(stdout)
-		return exitOK
-	}
-	chosen, err := FindSets(*sets)
-	if err != nil {
-		return wrong("%v", err)
-	}
-	p := simPlan{service: *service, traffic: *traffic, flows: *flows, duration: *duration, settle: *settle, seed: *seed, progress: stderr}
-	if p.service != "packet" && p.service != "stream" {
-		return wrong("there is no service %q; there is packet and stream", *service)
-	}
+	p.service, p.directions, p.duration, p.settle, p.seed = c.services[0], c.directions, c.duration, c.settle, c.seed
+	p.flows, p.cut, p.short = c.flows[0], slices.Contains(c.faults, "cut"), c.transfers
 	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
 		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
 	}
-	if *short && (p.traffic == "udp" || *direction == "up") {
+	if p.short && p.traffic == "udp" {
 		return wrong("transfers are downloads by TCP")
 	}
-	if p.service == "stream" && p.traffic == "udp" {
+	if p.traffic == "udp" && slices.Contains(c.services, "stream") {
 		return wrong("streams carry no datagrams; traffic udp goes with --service packet")
 	}
-	switch *direction {
-	case "down", "up":
-		p.directions = []string{*direction}
-	case "both":
-		p.directions = []string{"down", "up"}
-	default:
-		return wrong("direction is %q; it is down, up or both", *direction)
-	}
-	switch *faults {
-	case "cut":
-		p.cut = true
-	case "none", "":
-	default:
-		return wrong("faults is %q; it is cut or none", *faults)
-	}
-	if p.flows < 1 || p.flows > 1000 {
-		return wrong("flows is %d; it is 1 to 1000", p.flows)
-	}
-	if p.duration < time.Second || p.duration > 10*time.Minute || p.settle < 0 || p.settle > 10*time.Minute {
-		return wrong("duration is 1s to 10m, settle at most 10m")
-	}
-	if *verbose {
+	if c.verbose {
 		p.inside = stderr
 	}
-	p.short = *short
 	if *random < 0 || *random > 100_000 {
 		return wrong("random is %d; it is at most 100000", *random)
 	}
+	if *random > 0 && len(c.services) > 1 {
+		return wrong("random measures one service at a time")
+	}
 	if *random > 0 {
 		p.cut = false
-		if *direction == "both" {
+		if len(p.directions) > 1 {
 			p.directions = []string{"down"} // the links are symmetric
 		}
-		return p.random(ctx, *random, args, *asJSON, stdout, stderr)
+		return p.random(ctx, *random, args, c, stdout, stderr)
 	}
 	var results []Result
-	for _, s := range chosen {
-		for _, d := range p.directions {
-			r := p.measure(ctx, s, d)
-			results = append(results, r)
-			p.say(r)
+	for _, s := range c.sets {
+		for _, p.service = range c.services {
+			for _, p.flows = range c.flows {
+				for _, d := range p.directions {
+					r := p.measure(ctx, s, d)
+					results = append(results, r)
+					p.say(r)
+				}
+			}
 		}
 	}
-	return p.print(ctx, args, results, *asJSON, stdout, stderr)
+	return p.print(ctx, args, results, c.output(Report.WriteTable), stdout, stderr)
 }
 
 // say is the line of progress of one result.
 func (p *simPlan) say(r Result) {
 	switch {
 	case r.Error != "":
-		fmt.Fprintf(p.progress, "%s, %s: %s\n", r.Set, r.Direction, r.Error)
+		fmt.Fprintf(p.progress, "%s, %s, %s: %s\n", r.Set, r.Service, r.Direction, r.Error)
 	case r.Bond != nil:
-		fmt.Fprintf(p.progress, "%s, %s: %.1f Mb/s, %.0f %% of the limit of %.1f\n", r.Set, r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
+		fmt.Fprintf(p.progress, "%s, %s, %s: %.1f Mb/s, %.0f %% of the limit of %.1f\n", r.Set, r.Service, r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
 	}
 }
 
 // print writes the report.
-func (p *simPlan) print(ctx context.Context, args []string, results []Result, asJSON bool, stdout, stderr io.Writer) int {
+func (p *simPlan) print(ctx context.Context, args []string, results []Result, write func(Report, io.Writer) error, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "interrupted")
 		return exitFailure
 	}
 	rep := newReport("bench sim", args, results)
-	err := error(nil)
-	if asJSON {
-		err = rep.writeJSON(stdout)
-	} else {
-		err = rep.WriteTable(stdout)
-	}
-	if err != nil {
+	if err := write(rep, stdout); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailure
 	}
@@ -252,8 +209,13 @@ func (p *simPlan) alone(ctx context.Context, set Set, settle time.Duration, r *R
 // scenario is the bond of a set, without traffic.
 func (p *simPlan) scenario(set Set) sim.Scenario {
 	sc := sim.Scenario{Seed: p.seed, Remotes: set.Remotes}
+	if set.Relays > 0 {
+		sc.Remotes = 2 + set.Relays // the exit, and the VPN over the same line, which the simulation has as another remote
+	}
 	for _, u := range set.Uplinks {
-		sc.Uplinks = append(sc.Uplinks, sim.Symmetric(u.Name, u.Link))
+		line := sim.Symmetric(u.Name, u.Link)
+		line.Backup = u.Name == set.Backup
+		sc.Uplinks = append(sc.Uplinks, line)
 	}
 	return sc
 }
@@ -337,8 +299,8 @@ func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
 	r.Cut = victim.Name
 	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
 	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
-	r.LeftMax = number(set.LimitMbps()-victim.limitMbps(), 2)
-	r.CutSlots = simSlots(sum, start)
+	r.LeftMax = number(set.leftMbps(victim), 2)
+	r.CutSlots, r.CutAt = simSlots(sum, start), number((at-start).Seconds(), 2)
 	return nil
 }
 

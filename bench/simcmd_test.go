@@ -110,7 +110,9 @@ func TestSimRandomSets(t *testing.T) {
 }
 
 func TestSimRefusesWrongUsage(t *testing.T) {
-	for _, args := range []string{"--set nowhere", "--service carrier", "--service stream --traffic udp", "--transfers --direction up", "--direction left", "--flows 0", "--duration 1ms", "--random -1", "--traffic vegas", "--faults all", "more", "--nothing"} {
+	for _, args := range []string{"--set nowhere", "--service carrier", "--service none", "--service packet,stream --traffic udp", "--service packet,stream --random 2",
+		"--transfers --direction up", "--transfers --traffic udp", "--direction left", "--flows 0", "--duration 1ms", "--random -1", "--traffic vegas", "--faults flood",
+		"more", "--nothing"} {
 		if _, code := runSim(t, args); code != exitUsage {
 			t.Errorf("%s: code %d, want %d", args, code, exitUsage)
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -58,9 +59,27 @@ func randomSet(seed uint64, i int) Set {
 	return s
 }
 
+// simSets resolves a list of names as FindSets does; beside them r7 is the random set number 7 of the seed, which --random has listed.
+func simSets(list string, seed uint64) ([]Set, error) {
+	var out []Set
+	for name := range strings.SplitSeq(list, ",") {
+		if i, err := strconv.Atoi(strings.TrimPrefix(name, "r")); err == nil && strings.HasPrefix(name, "r") && i >= 0 {
+			s := randomSet(seed, i)
+			out = append(out, s)
+			continue
+		}
+		s, err := FindSets(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s...)
+	}
+	return out, nil
+}
+
 // random measures n random sets, on all processors, and lists the worst against
 // the best single link.
-func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool, stdout, stderr io.Writer) int {
+func (p *simPlan) random(ctx context.Context, n int, args []string, c choice, stdout, stderr io.Writer) int {
 	d := p.directions[0]
 	results := make([]Result, n)
 	var (
@@ -90,8 +109,8 @@ func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool,
 		})
 	}
 	wg.Wait()
-	if asJSON || ctx.Err() != nil {
-		return p.print(ctx, args, results, asJSON, stdout, stderr)
+	if c.asJSON || ctx.Err() != nil {
+		return p.print(ctx, args, results, c.output(Report.WriteTable), stdout, stderr)
 	}
 	// An error is the worst of all; then the least share of the best link.
 	slices.SortStableFunc(results, func(a, b Result) int {
@@ -113,7 +132,7 @@ func (p *simPlan) random(ctx context.Context, n int, args []string, asJSON bool,
 			below++
 		}
 	}
-	code := p.print(ctx, args, results[:min(n, worstListed)], false, stdout, stderr)
+	code := p.print(ctx, args, results[:min(n, worstListed)], Report.WriteTable, stdout, stderr)
 	fmt.Fprintf(stdout, "%d random sets, %d of them below %.2f of the best link alone; the worst %d are shown:\n", n, below, floor, min(n, worstListed))
 	for _, r := range results[:min(n, worstListed)] {
 		var i int

@@ -24,16 +24,37 @@ var columns = []column{
 	{"sum", "Mb/s", func(r Result) string { return show(r.Sum, "%.1f") }},
 	{"limit", "Mb/s", func(r Result) string { return fmt.Sprintf("%.1f", r.Limit) }},
 	{"BOND", "Mb/s", func(r Result) string { return show(r.Bond, "%.1f") }},
-	{"of limit", "", func(r Result) string { return percent(r.Bond, &r.Limit) }},
+	{"of limit", "", func(r Result) string { return percent(r.Bond, &r.Limit) + r.spread("fraction", 100) }},
 	{"of best", "", func(r Result) string { return percent(r.Bond, r.Best) }},
 	{"ping idle", "p50/p99 ms", func(r Result) string { return r.Idle.show() }},
 	{"ping loaded", "p50/p99 ms", func(r Result) string { return r.Loaded.show() }},
+	{"sparse idle", "one-way ms", func(r Result) string { return r.SparseIdle.show() }},
+	{"loaded", "one-way ms", func(r Result) string { return r.SparseLoaded.show() }},
 	{"CPU", "s/GB", func(r Result) string { return show(r.CPU, "%.1f") }},
 	{"stall", "ms", func(r Result) string { return show(r.Stall, "%.0f") }},
 	{"left", "Mb/s", func(r Result) string { return show(r.Left, "%.1f") }},
 	{"of limit", "", func(r Result) string { return percent(r.Left, r.LeftMax) }},
 	{"unplugged", "stall ms", func(r Result) string { return show(r.Unplug, "%.0f") }},
+	{"halved", "ms", func(r Result) string { return show(r.StepDown, "%.0f") }},
+	{"doubled", "ms", func(r Result) string { return show(r.StepUp, "%.0f") }},
 	{"restart", "ms", func(r Result) string { return show(r.Restart, "%.0f") }},
+}
+
+// shownColumns are those in which there is something to show.
+func (r Report) shownColumns() (out []column) {
+	for _, c := range slices.Concat(columns, transferColumns) {
+		if slices.ContainsFunc(r.Results, func(x Result) bool { return c.cell(x) != "" }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func orDash(cell string) string {
+	if cell == "" {
+		return "-"
+	}
+	return cell
 }
 
 // WriteTable prints the report for people: one line per result, details below,
@@ -41,22 +62,11 @@ var columns = []column{
 func (r Report) WriteTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	lines := make([]strings.Builder, 2+len(r.Results))
-	for _, c := range slices.Concat(columns, transferColumns) {
-		cells := []string{c.head, c.unit}
-		empty := true
-		for _, x := range r.Results {
-			cell := c.cell(x)
-			empty = empty && cell == ""
-			if cell == "" {
-				cell = "-"
-			}
-			cells = append(cells, cell)
-		}
-		if empty {
-			continue
-		}
-		for i, cell := range cells {
-			lines[i].WriteString(cell + "\t")
+	for _, c := range r.shownColumns() {
+		lines[0].WriteString(c.head + "\t")
+		lines[1].WriteString(c.unit + "\t")
+		for i, x := range r.Results {
+			lines[2+i].WriteString(orDash(c.cell(x)) + "\t")
 		}
 	}
 	for i := range lines {
@@ -67,18 +77,13 @@ func (r Report) WriteTable(w io.Writer) error {
 	tw = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, x := range r.Results {
 		for _, d := range x.details() {
-			fmt.Fprintf(tw, "  %s\t%s\t%s\n", x.Set, x.Direction, d)
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%d\t%s\n", x.Set, x.Service, x.Direction, x.Flows, d)
 		}
 	}
 	tw.Flush()
-	_, err := fmt.Fprintf(w, "\nlimit: the sum of rate × (1 − loss) × 1448/1500; best, sum: plain TCP (cubic) on each uplink alone.\n%s\n", r.origin())
+	_, err := fmt.Fprintf(w, "\nlimit: the sum of rate × (1 − loss) × 1448/1500; best, sum: plain TCP (cubic) on each uplink alone;\nsparse: a UDP flow of 50 packets a second; halved, doubled: until the bond has followed the fastest uplink.\n%s\n", r.origin())
 	return err
 }
-
-// lateTrust is the lateness of the emulator, in ms at the 99th percentile, beyond
-// which its lines are not what they are said to be: a tenth of the shortest delay
-// in any set.
-const lateTrust = 0.8
 
 // details are the lines below the table.
 func (x Result) details() []string {
@@ -90,11 +95,16 @@ func (x Result) details() []string {
 		out = append(out, fmt.Sprintf("%s turned into a black hole in the middle of a transfer: silent for %s ms (stall), then %s of %s Mb/s (left)",
 			x.Cut, show(x.Stall, "%.0f"), show(x.Left, "%.1f"), show(x.LeftMax, "%.1f")))
 	}
-	if x.Requests != nil {
-		out = append(out, x.transferDetails())
+	if d := x.transferDetails(); d != "" {
+		out = append(out, d)
 	}
-	if x.Late != nil && x.Late.P99 > lateTrust {
-		out = append(out, fmt.Sprintf("the emulator was late by %s ms (p50/p99): this machine is too busy to trust the figures", x.Late.show()))
+	if m := x.Machine; m != nil {
+		out = append(out, fmt.Sprintf("processors: lab %.0f %%, emulator %.0f %%, others %.0f %%; the emulator was late by %s ms (p50/p99)",
+			m.Lab*100, m.Emulator*100, m.Others*100, m.Late.show()))
+	}
+	out = append(out, x.Notes...)
+	if x.Void != "" {
+		out = append(out, "VOID: "+x.Void)
 	}
 	if x.Error != "" {
 		out = append(out, "ERROR: "+strings.ReplaceAll(x.Error, "\n", "\n    "))
@@ -104,11 +114,7 @@ func (x Result) details() []string {
 
 // origin says how the figures came about.
 func (r Report) origin() string {
-	cpu := r.Host.CPU
-	if cpu == "" {
-		cpu = "unknown processor"
-	}
-	return fmt.Sprintf("made by: %s  (%s; %d cores, %s; Linux %s)", r.Command, r.Version, r.Host.Cores, cpu, r.Host.Kernel)
+	return fmt.Sprintf("made by: %s  (%s; %d cores, %s; Linux %s)", r.Command, r.Version, r.Host.Cores, orUnknown(r.Host.CPU), r.Host.Kernel)
 }
 
 // alone lists the uplinks with their own rates.
@@ -128,6 +134,14 @@ func (d *Delays) show() string {
 		return fmt.Sprintf("%.2f/%.2f", d.P50, d.P99)
 	}
 	return fmt.Sprintf("%.0f/%.0f", d.P50, d.P99)
+}
+
+// spread is the least and the most of a figure of several runs, in brackets.
+func (x Result) spread(name string, scale float64) string {
+	if s, ok := x.Spread[name]; ok && x.Runs > 1 {
+		return fmt.Sprintf(" (%.0f-%.0f)", s[0]*scale, s[1]*scale)
+	}
+	return ""
 }
 
 func show(x *float64, format string) string {

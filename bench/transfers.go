@@ -34,6 +34,9 @@ const (
 	// aloneTimeout: an uplink that takes longer alone is not the best, but thin
 	// lines need 4 s for 1 MB.
 	aloneTimeout = 6 * time.Second
+	// What all of it takes, about: alone the slowest uplink decides, through the bond the pauses do.
+	transfersAloneTime = 20 * time.Second
+	transfersTime      = 5*time.Second + 2*requestCount*requestEvery + time.Second
 )
 
 // Transfer is a short download of one size: through the bond, and over the
@@ -41,9 +44,9 @@ const (
 // SYN to the last byte.
 type Transfer struct {
 	Bytes int64   `json:"bytes"`
-	Bond  Spread  `json:"bond_ms"`
-	Best  float64 `json:"best_ms"` // median
-	Over  string  `json:"best_uplink"`
+	Bond  Spread  `json:"bond_ms,omitzero"`
+	Best  float64 `json:"best_ms,omitempty"` // median
+	Over  string  `json:"best_uplink,omitempty"`
 }
 
 // Requests are small downloads on new connections, on idle lines and beside a
@@ -88,24 +91,29 @@ func (s Spread) show() string { return fmt.Sprintf("%.0f/%.0f", s.P50, s.P95) }
 
 func (r Result) transfer(bytes int64) string {
 	for _, t := range r.Transfers {
-		if t.Bytes == bytes {
+		if t.Bytes == bytes && t.Bond != (Spread{}) {
 			return fmt.Sprintf("%.0f", t.Bond.P50)
 		}
 	}
 	return ""
 }
 
-// transferDetails is the line below the table.
+// transferDetails is the line below the table; "" when not measured.
 func (r Result) transferDetails() string {
+	if r.Requests == nil {
+		return ""
+	}
 	var parts []string
 	for i, t := range r.Transfers {
-		parts = append(parts, fmt.Sprintf("%s %.0f ms (plain TCP over %s: %.0f)", transferSizes[i].name, t.Bond.P50, t.Over, t.Best))
+		part := fmt.Sprintf("%s %.0f ms", transferSizes[i].name, t.Bond.P50)
+		if t.Over != "" {
+			part += fmt.Sprintf(" (plain TCP over %s: %.0f)", t.Over, t.Best)
+		}
+		parts = append(parts, part)
 	}
-	text := "one download: " + strings.Join(parts, ", ")
-	if q := r.Requests; q != nil {
-		text += fmt.Sprintf("; %d of %d kB: %s ms idle, %s ms beside a bulk download (p50/p95)", q.Count, q.Bytes/1000, q.Idle.show(), q.Loaded.show())
-	}
-	return text
+	q := r.Requests
+	return fmt.Sprintf("one download: %s; %d of %d kB: %s ms idle, %s ms beside a bulk download (p50/p95)",
+		strings.Join(parts, ", "), q.Count, q.Bytes/1000, q.Idle.show(), q.Loaded.show())
 }
 
 // chooseBest puts in the uplink with the shortest median.
@@ -113,6 +121,21 @@ func (t *Transfer) chooseBest(name string, took []time.Duration) {
 	if p50 := spreadOf(took).P50; t.Over == "" || p50 < t.Best {
 		t.Best, t.Over = p50, name
 	}
+}
+
+// aloneOnly is what the bond has no part in.
+func aloneOnly(ts []Transfer) []Transfer {
+	ts = slices.Clone(ts)
+	for i := range ts {
+		ts[i].Bond = Spread{}
+	}
+	return ts
+}
+
+// downloads tells whether the short downloads belong to a result. They are the same beside any number of flows but the requests, which
+// are measured beside the first number.
+func (b *bench) downloads(r *Result) bool {
+	return b.transfers && r.Direction == "down" && r.Flows == b.flows[0]
 }
 
 // transfersAlone measures the short downloads over each uplink without the
@@ -136,6 +159,7 @@ func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
 		})
 	}
 	wg.Wait()
+	r.Transfers = nil // of a try before
 	for k, size := range transferSizes {
 		t := Transfer{Bytes: size.bytes}
 		for i, u := range b.set.Uplinks {
@@ -154,23 +178,26 @@ func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// transfers measures the same through the bond, and the requests.
-func (b *bench) transfers(ctx context.Context, r *Result) error {
+// shortTransfers measures the same through the bond, and the requests.
+func (b *bench) shortTransfers(ctx context.Context, r *Result) error {
 	for i, size := range transferSizes {
-		f, err := b.fetch(ctx, lab.FetchSpec{Bytes: size.bytes, Count: size.count})
+		f, err := b.fetch(ctx, r, lab.FetchSpec{Bytes: size.bytes, Count: size.count})
 		if err != nil {
 			return err
+		}
+		if i == len(r.Transfers) { // the uplinks alone failed, with the first service
+			r.Transfers = append(r.Transfers, Transfer{Bytes: size.bytes})
 		}
 		r.Transfers[i].Bond = spreadOf(f.Took)
 	}
 	small := lab.FetchSpec{Bytes: requestBytes, Count: requestCount, Every: requestEvery}
-	idle, err := b.fetch(ctx, small)
+	idle, err := b.fetch(ctx, r, small)
 	if err != nil {
 		return err
 	}
 	var loaded lab.Fetches
 	if _, err := b.during(ctx, r, b.settle+requestCount*requestEvery+time.Second, b.settle, func() (err error) {
-		loaded, err = b.fetch(ctx, small)
+		loaded, err = b.fetch(ctx, r, small)
 		return err
 	}); err != nil {
 		return err
@@ -180,8 +207,9 @@ func (b *bench) transfers(ctx context.Context, r *Result) error {
 	return nil
 }
 
-func (b *bench) fetch(ctx context.Context, spec lab.FetchSpec) (lab.Fetches, error) {
-	spec.Source, spec.Timeout = lab.LAN4, fetchTimeout
+func (b *bench) fetch(ctx context.Context, r *Result, spec lab.FetchSpec) (lab.Fetches, error) {
+	like := b.tcp(r, 0)
+	spec.Source, spec.Multipath, spec.Timeout = like.Source, like.Multipath, fetchTimeout
 	f, err := b.lab.Fetch(ctx, spec)
 	if err == nil {
 		err = f.Err()

@@ -36,7 +36,7 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 		r.e.turn(r.e.clock.now())
 		sock.tokens <- struct{}{}
 		w.taken, w.queue = w.queue, w.taken[:0]
-		w.write(w.taken)
+		w.write(w.taken, sock.WriteBatch)
 		clear(w.taken)
 	}
 	turn()

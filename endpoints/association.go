@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"crypto/subtle"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,6 +50,9 @@ type association struct {
 // admit makes a session of a hello that succeeded and starts its engine.
 func (x *exit) admit(r *control.Result, remote netip.AddrPort) error {
 	g := x.gatewayOf(r.PeerKey)
+	if g == nil || !slices.Equal(g.Addresses, r.Answer.Addresses) {
+		return errors.New("the configuration has changed during the hello")
+	}
 	s, err := x.host.newSession(x.clock.now(), tunnel.Config{
 		LocalIndex: r.Answer.Index,
 		PeerIndex:  r.Offer.Index,
@@ -88,7 +92,7 @@ func (x *exit) bound(g *config.Gateway) {
 	var oldest *association
 	n := 0
 	for _, a := range x.sessions {
-		if a.gateway == g && !a.current && !a.over {
+		if a.gateway.Key == g.Key && !a.current && !a.over {
 			if n++; oldest == nil {
 				oldest = a
 			}
@@ -107,8 +111,9 @@ func (a *association) end(code uint64, reason string) {
 
 // gatewayOf finds a gateway by its key; nil for a stranger.
 func (x *exit) gatewayOf(key control.PublicKey) *config.Gateway {
-	for i := range x.cfg.Gateways {
-		if g := &x.cfg.Gateways[i]; subtle.ConstantTimeCompare(g.Key[:], key[:]) == 1 {
+	list := x.config().Gateways
+	for i := range list {
+		if g := &list[i]; subtle.ConstantTimeCompare(g.Key[:], key[:]) == 1 {
 			return g
 		}
 	}
@@ -120,7 +125,7 @@ func (x *exit) has(g *config.Gateway, index uint32) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return slices.ContainsFunc(x.sessions, func(a *association) bool {
-		return a.gateway == g && a.index == index && a.current && !a.over
+		return a.gateway.Key == g.Key && a.index == index && a.current && !a.over
 	})
 }
 
@@ -138,12 +143,14 @@ func (a *association) pathUp(*engine) {
 	x.log.Info("gateway connected", "gateway", a.gateway.Name, "from", a.remote, "software", a.result.Offer.Software,
 		"suite", a.result.Suite, "addresses", a.gateway.Addresses)
 	for _, o := range x.sessions {
-		if o.gateway == a.gateway && o.birth < a.birth {
+		if o.gateway.Key == a.gateway.Key && o.birth < a.birth {
 			o.end(closeReplaced, "replaced by a newer session of the same gateway")
 		}
 	}
 	x.knock()
 }
+
+func (a *association) pathChanged(string, bool) {}
 
 func (a *association) mtuChanged(_ *engine, mtu int) {
 	a.x.mu.Lock()
@@ -183,7 +190,7 @@ func (x *exit) ended(a *association) {
 		return
 	}
 	x.demux.releaseInner(a.gateway.Addresses, a.engine)
-	if !slices.ContainsFunc(x.sessions, func(o *association) bool { return o.current && o.gateway == a.gateway }) {
+	if !slices.ContainsFunc(x.sessions, func(o *association) bool { return o.current && o.gateway.Key == a.gateway.Key }) {
 		x.log.Info("gateway gone", "gateway", a.gateway.Name)
 	}
 	x.knock()

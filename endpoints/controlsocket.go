@@ -15,12 +15,13 @@ import (
 )
 
 const (
-	// statusPath is where the control socket answers with a Status.
+	// statusPath is where the control socket answers with a Status, reloadPath where it is asked for a Reload.
 	statusPath = "/v1/status"
+	reloadPath = "/v1/reload"
 	// maxStatus bounds what ReadStatus takes from the other side, in bytes: an exit with a thousand sessions of eight paths.
 	maxStatus = 16 << 20
-	// requestTime bounds a request to the control socket, both ways.
-	requestTime = 5 * time.Second
+	// requestTime bounds a request to the control socket, both ways. A reload may look up names and change routes.
+	requestTime = 10 * time.Second
 )
 
 // controlServer answers on the control socket.
@@ -30,7 +31,8 @@ type controlServer struct {
 }
 
 // openControl makes the control socket. A node works without it, so that it cannot be made is only said.
-func (n *node) openControl(report func(context.Context) *Status) phase {
+func (n *node) openControl(report func(context.Context) *Status, more ...func(*http.ServeMux)) phase {
+	report = withProblems(report)
 	return phase{"control socket",
 		func(context.Context) error {
 			if n.cfg.Control == "" {
@@ -41,7 +43,7 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 				n.log.Warn("\"bondd status\" will not work", "error", err)
 				return nil
 			}
-			n.control = serveControl(l, report)
+			n.control = serveControl(l, report, n.reload, more...)
 			return nil
 		},
 		func(context.Context) error {
@@ -53,15 +55,29 @@ func (n *node) openControl(report func(context.Context) *Status) phase {
 	}
 }
 
+// withProblems makes a report say what is wrong.
+func withProblems(report func(context.Context) *Status) func(context.Context) *Status {
+	return func(ctx context.Context) *Status {
+		st := report(ctx)
+		st.Problems = st.findProblems()
+		return st
+	}
+}
+
 // serveControl takes l and answers on it until close.
-func serveControl(l net.Listener, report func(context.Context) *Status) *controlServer {
+func serveControl(l net.Listener, report func(context.Context) *Status, reload func(context.Context) *Reload, more ...func(*http.ServeMux)) *controlServer {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, r *http.Request) {
+	answer := func(w http.ResponseWriter, value any) {
 		w.Header().Set("Content-Type", "application/json")
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
-		_ = e.Encode(report(r.Context())) // fails when the asker has gone
-	})
+		_ = e.Encode(value) // fails when the asker has gone
+	}
+	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, r *http.Request) { answer(w, report(r.Context())) })
+	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) { answer(w, reload(r.Context())) })
+	for _, f := range more {
+		f(mux)
+	}
 	c := &controlServer{http: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: requestTime,
@@ -83,12 +99,27 @@ func (c *controlServer) close() error {
 // ReadStatus asks the node whose control socket is at path. The error matches fs.ErrPermission when this user may not
 // ask it.
 func ReadStatus(ctx context.Context, path string) (*Status, error) {
-	return readStatus(ctx, path, func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	})
+	return readStatus(ctx, path, dialUnix(path))
+}
+
+func dialUnix(path string) func(ctx context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) }
 }
 
 func readStatus(ctx context.Context, path string, dial func(ctx context.Context) (net.Conn, error)) (*Status, error) {
+	st := new(Status)
+	return st, ask(ctx, http.MethodGet, statusPath, path, dial, st)
+}
+
+// AskReload makes the node whose control socket is at path read its configuration anew. Errors are as those of ReadStatus; what is wrong with
+// the configuration is in the Reload.
+func AskReload(ctx context.Context, path string) (*Reload, error) {
+	r := new(Reload)
+	return r, ask(ctx, http.MethodPost, reloadPath, path, dialUnix(path), r)
+}
+
+// ask sends a request to the node whose control socket is at path and fills in what it answers.
+func ask(ctx context.Context, method, what, path string, dial func(ctx context.Context) (net.Conn, error), into any) error {
 	client := http.Client{
 		Timeout: requestTime,
 		Transport: &http.Transport{
@@ -96,28 +127,32 @@ func readStatus(ctx context.Context, path string, dial func(ctx context.Context)
 			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://bondd"+statusPath, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://bondd"+what, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
-		}
-		return nil, fmt.Errorf("ask the bondd at %s: %w", path, err)
+		return askError(path, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask the bondd at %s: it answers %s", path, resp.Status)
+		return fmt.Errorf("ask the bondd at %s: it answers %s", path, resp.Status)
 	}
-	st := new(Status)
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(st); err != nil {
-		return nil, fmt.Errorf("ask the bondd at %s: not a status: %w", path, err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(into); err != nil {
+		return fmt.Errorf("ask the bondd at %s: it answers something else: %w", path, err)
 	}
-	return st, nil
+	return nil
+}
+
+// askError says why the control socket at path could not be asked.
+func askError(path string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no bondd answers at %s; is it running, with that control socket?", path)
+	}
+	return fmt.Errorf("ask the bondd at %s: %w", path, err)
 }

@@ -9,12 +9,14 @@ type drop uint8
 const (
 	dropStranger       drop = iota // datagram whose header is not ours
 	dropUnknownIndex               // datagram for a session that does not exist (any more)
+	dropArrivalTooLong             // datagram longer than any of ours
 	dropEngineBusy                 // datagram: the engine's inbox was full
 	dropPacketBusy                 // packet from the TUN device: the engine's inbox was full
 	dropNoSession                  // packet from the TUN device while there is no session
 	dropNoGateway                  // packet from the TUN device to an address no connected gateway has
 	dropNotRoutable                // packet from the TUN device to a multicast or link-local address
 	dropNotIP                      // packet from the TUN device that is neither IPv4 nor IPv6
+	dropPacketTooLong              // packet from the TUN device that fits no datagram
 	dropMessageTooLong             // datagram larger than the interface or the route allows (MTU probes, as a rule)
 	dropPathDown                   // datagram: no way out (address, route or interface is gone)
 	dropWriteFailed                // datagram: any other error of the socket
@@ -30,12 +32,14 @@ const (
 var dropNames = [numDrops]string{
 	dropStranger:       "datagram_stranger",
 	dropUnknownIndex:   "datagram_unknown_session",
+	dropArrivalTooLong: "datagram_oversized",
 	dropEngineBusy:     "datagram_engine_busy",
 	dropPacketBusy:     "packet_engine_busy",
 	dropNoSession:      "packet_no_session",
 	dropNoGateway:      "packet_no_gateway",
 	dropNotRoutable:    "packet_not_routable",
 	dropNotIP:          "packet_not_ip",
+	dropPacketTooLong:  "packet_too_long",
 	dropMessageTooLong: "datagram_too_long",
 	dropPathDown:       "datagram_path_down",
 	dropWriteFailed:    "datagram_write_failed",

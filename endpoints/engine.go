@@ -15,8 +15,10 @@ const (
 	// maxTurn bounds what one turn takes of each kind of input, and what it sends, so that one reading of the clock is
 	// never older than a fraction of a millisecond of work.
 	maxTurn = 256
+	// maxTurnBytes bounds it for packets, of which a super-packet is many.
+	maxTurnBytes = maxTurn * 1500
 	// batch is how much crosses a room boundary at once.
-	batch = 64
+	batch = 132 // three runs of 44 full datagrams, which is what goes into one segmented send of 64 KB
 	// idleTurn is the time between turns when nothing happens: liveness is a matter of time passing.
 	idleTurn = 500 * time.Millisecond
 	// minSleep keeps a session whose deadline stays in the past from taking the whole processor.
@@ -30,6 +32,8 @@ type owner interface {
 	pathUp(e *engine)
 	// mtuChanged: the TUN device should have this MTU now, in bytes.
 	mtuChanged(e *engine, mtu int)
+	// pathChanged: a path by an uplink of this end has failed, or answers again. The uplink is "" for a path of the peer's making.
+	pathChanged(uplink string, up bool)
 	// lost: no path is alive any more. Told once each time it happens.
 	lost(e *engine, reason string)
 	// peerClosed: the peer has ended the session, and the engine has none now.
@@ -68,6 +72,7 @@ type engine struct {
 	packetI int // first packet in taken that was not pushed
 	arriveI int // first datagram in taken that was not pushed
 	outs    [batch]tunnel.Out
+	rest    [batch]tunnel.Out // scratch of gather
 	pulled  [batch]*buf.Buf
 	writes  [batch]tun.Packet
 	alarm   alarm
@@ -181,7 +186,10 @@ func (e *engine) pushArrivals(now time.Duration) {
 }
 
 func (e *engine) pushPackets(now time.Duration) {
-	end := min(len(e.taken.packets), e.packetI+maxTurn)
+	end := e.packetI
+	for bytes := 0; end < min(len(e.taken.packets), e.packetI+maxTurn) && bytes < maxTurnBytes; end++ {
+		bytes += e.taken.packets[end].Len()
+	}
 	for i := e.packetI; i < end; i += batch {
 		e.s.PushPackets(now, e.taken.packets[i:min(i+batch, end)])
 	}
@@ -241,6 +249,7 @@ func (e *engine) send(now time.Duration) (patience time.Duration) {
 		sent += n
 		e.sockets.send(now, e, e.outs[:n])
 		clear(e.outs[:n])
+		clear(e.rest[:n])
 	}
 }
 

@@ -55,8 +55,10 @@ func (e *engine) events(now time.Duration) {
 			e.proven = true
 			e.log.Info("path up", "peer", e.name, "path", ev.Name)
 			e.owner.pathUp(e)
+			e.owner.pathChanged(e.paths.uplink(ev.Path), true)
 		case tunnel.PathDown:
 			e.log.Info("path down", "peer", e.name, "path", ev.Name, "reason", ev.Reason)
+			e.owner.pathChanged(e.paths.uplink(ev.Path), false)
 		case tunnel.PathMoved:
 			e.log.Info("path moved", "peer", e.name, "path", ev.Name, "reason", ev.Reason)
 		case tunnel.MTUChanged:

@@ -319,7 +319,7 @@ func TestPathsFollowWhatIsWanted(t *testing.T) {
 		step("c is usable", []string{"add c"}, want("a", addrThree, true), want("c", addrTwo, true))
 		backup := want("c", addrTwo, true)
 		backup.spec.Backup = true
-		step("c becomes a backup", []string{"remove 3", "add c"}, want("a", addrThree, true), backup)
+		step("c becomes a backup", []string{"terms 3"}, want("a", addrThree, true), backup)
 		r.do(func(now time.Duration) {
 			next := &scripted{}
 			r.e.swap(now, next)

@@ -18,13 +18,16 @@ import (
 type exit struct {
 	node
 
-	listeners []net.Listener
-	helloWG   sync.WaitGroup // accept loops and hellos
-	engineWG  sync.WaitGroup
-	stopHello context.CancelFunc
-	guard     guard
-	streams   exitStreams
-	wake      chan struct{} // the MTU may have to change
+	listeners  []net.Listener
+	helloWG    sync.WaitGroup // accept loops and hellos
+	engineWG   sync.WaitGroup
+	stopHello  context.CancelFunc
+	guard      guard
+	streams    exitStreams
+	carriers   exitCarriers
+	names      names
+	answersDNS bool          // constant after openNames
+	wake       chan struct{} // the MTU may have to change
 
 	mu       sync.Mutex
 	sessions []*association // the oldest first; guarded by mu
@@ -45,13 +48,16 @@ func (x *exit) run(ctx context.Context) error {
 		x.openTUN(),
 		x.openWatch(uplink.WatchOptions{TUN: x.cfg.TUN.Name}),
 		x.openRoutes(x.plan),
+		x.openBench(),
 		{"UDP sockets", x.openSockets, x.closeSockets},
 		{name: "dialers", start: x.newDialers},
 		{name: "TUN reader", start: func(context.Context) error { x.startReader(briskPackets); return nil }},
+		{"DNS", x.openNames, x.names.end},
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
 		x.openControl(x.report),
-	}, x.serve)
+		x.openWeb(x.report),
+	}, x.serve, x.well)
 }
 
 func (x *exit) plan(s uplink.Snapshot) uplink.Plan {
@@ -107,6 +113,10 @@ func (x *exit) serve(ctx context.Context) {
 			if !synced {
 				place()
 			}
+		case r := <-x.reloads.due:
+			r.done <- x.apply(r)
+		case b := <-x.beats:
+			close(b)
 		}
 	}
 }

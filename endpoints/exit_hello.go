@@ -69,7 +69,7 @@ func network64(a netip.Addr) netip.Addr {
 func (x *exit) startHello(ctx context.Context) error {
 	ctx, x.stopHello = context.WithCancel(ctx)
 	for _, at := range x.cfg.Listen {
-		l, err := x.host.listenTCP(ctx, at)
+		l, err := x.host.listenExit(ctx, at)
 		if err != nil {
 			return errors.Join(err, x.endHello(ctx))
 		}
@@ -114,9 +114,13 @@ func (x *exit) accept(ctx context.Context, l net.Listener) {
 			continue
 		}
 		x.helloWG.Go(func() { // joined by endHello
-			defer x.guard.leave(remote.Addr())
 			defer conn.Close()
-			if err := x.answer(ctx, conn, remote); err != nil && ctx.Err() == nil {
+			in, err := x.answer(ctx, conn, remote)
+			x.guard.leave(remote.Addr())
+			if in != nil {
+				err = x.carry(ctx, in, conn)
+			}
+			if err != nil && ctx.Err() == nil {
 				x.drops.add(dropHelloFailed, 1)
 				x.log.Debug("hello failed", "from", remote, "error", err)
 			}
@@ -124,11 +128,18 @@ func (x *exit) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
-// answer is the exit's part in one hello.
-func (x *exit) answer(ctx context.Context, conn net.Conn, remote netip.AddrPort) error {
+// answer is the exit's part in one hello. If the connection is to be a carrier instead, it is returned.
+func (x *exit) answer(ctx context.Context, conn net.Conn, remote netip.AddrPort) (*control.Incoming, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	r, err := control.Server(ctx, conn, x.cfg.PrivateKey,
+	in, err := control.Accept(ctx, conn, x.cfg.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	if in.IsCarrier() {
+		return in, nil
+	}
+	r, err := in.Hello(ctx,
 		func(key control.PublicKey) bool { return x.gatewayOf(key) != nil },
 		func(key control.PublicKey, o control.Offer) control.Answer {
 			g := x.gatewayOf(key)
@@ -139,9 +150,9 @@ func (x *exit) answer(ctx context.Context, conn net.Conn, remote netip.AddrPort)
 			return a
 		})
 	if err != nil || r.Answer.Present {
-		return err
+		return nil, err
 	}
-	return x.admit(r, remote)
+	return nil, x.admit(r, remote)
 }
 
 // addrPort is the address of a connection's end; zero for one that has none, as a pipe.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 const (
 	capStreams = "streams" // it carries TCP connections as streams
 	capIPv6    = "ipv6"    // and reaches IPv6 destinations
+	capBench   = "bench "  // and serves measurements at the address and port that follow
 )
 
 // targetDialer is what is used of a dial.Dialer.
@@ -27,25 +29,58 @@ type targetDialer interface {
 
 // exitStreams is what an exit needs to carry connections.
 type exitStreams struct {
-	dialers map[control.PublicKey]targetDialer // by gateway; constant after newDialers
-	ipv6    atomic.Bool                        // this machine reaches IPv6 destinations
+	dialers atomic.Pointer[dialers]
+	ipv6    atomic.Bool  // this machine reaches IPv6 destinations
+	bench   *benchTarget // nil unless measurements are served; constant after openBench
 }
+
+// dialers are those of each gateway, and are not changed once they are made.
+type dialers map[control.PublicKey]targetDialer
 
 // newDialers makes the dialer of each gateway, with its policy and its limits.
 func (x *exit) newDialers(context.Context) error {
 	x.seeIPv6(x.first)
-	x.streams.dialers = make(map[control.PublicKey]targetDialer)
-	if x.cfg.Stream.Off {
-		return nil
-	}
-	for _, g := range x.cfg.Gateways {
-		d, err := x.host.newDialer(dialOptions(&x.cfg.Stream, &g))
-		if err != nil {
-			return err
-		}
-		x.streams.dialers[g.Key] = d
+	made, err := x.makeDialers(x.config(), nil)
+	x.streams.dialers.Store(&made)
+	return err
+}
+
+// dialerOf is the dialer of a gateway; nil if it may open no streams.
+func (s *exitStreams) dialerOf(key control.PublicKey) targetDialer {
+	if m := s.dialers.Load(); m != nil {
+		return (*m)[key]
 	}
 	return nil
+}
+
+// makeDialers makes the dialers for a configuration. Those of gateways for which nothing is different from old are kept, and with them the count of
+// their connections.
+func (x *exit) makeDialers(cfg, old *config.Config) (dialers, error) {
+	made := make(dialers)
+	if cfg.Stream.Off {
+		return made, nil
+	}
+	for _, g := range cfg.Gateways {
+		options := dialOptions(&cfg.Stream, &g)
+		if had := x.streams.dialerOf(g.Key); old != nil && had != nil {
+			for _, o := range old.Gateways {
+				if o.Key == g.Key && reflect.DeepEqual(dialOptions(&old.Stream, &o), options) {
+					made[g.Key] = had
+				}
+			}
+		}
+		if made[g.Key] == nil {
+			d, err := x.host.newDialer(options)
+			if err != nil {
+				return made, err
+			}
+			if at := benchAddr(x.cfg); at.IsValid() {
+				d = benchDialer{d, at, &x.streams}
+			}
+			made[g.Key] = d
+		}
+	}
+	return made, nil
 }
 
 // dialOptions are what the configuration allows a gateway.
@@ -60,7 +95,8 @@ func dialOptions(s *config.Stream, g *config.Gateway) dial.Options {
 
 // streamLimits are those of one session.
 func (x *exit) streamLimits() tunnel.Limits {
-	return tunnel.Limits{Streams: x.cfg.Stream.MaxStreams, StreamBytes: x.cfg.Stream.MaxMemory << 20}
+	s := &x.config().Stream
+	return tunnel.Limits{Streams: s.MaxStreams, StreamBytes: s.MaxMemory << 20}
 }
 
 // seeIPv6 notes whether this machine has IPv6 to the world.
@@ -74,21 +110,28 @@ func (x *exit) seeIPv6(s uplink.Snapshot) {
 
 // capabilities are what this exit can do for a gateway.
 func (x *exit) capabilities() []string {
-	if x.cfg.Stream.Off {
-		return nil
+	var list []string
+	if x.answersDNS {
+		list = append(list, capDNS)
 	}
-	list := []string{capStreams}
+	if x.config().Stream.Off {
+		return list
+	}
+	list = append(list, capStreams)
 	if x.streams.ipv6.Load() {
 		list = append(list, capIPv6)
 	}
-	return list
+	if at := benchAddr(x.cfg); at.IsValid() {
+		list = append(list, capBench+at.String())
+	}
+	return append(list, x.host.carrierCapabilities()...)
 }
 
 // streamOpened connects to the target of a stream. It runs on the engine's goroutine; the dial has one of its own, bounded by the
 // streams that a session may have and by the limits of the dialer.
 func (a *association) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, target []byte) {
 	t, err := parseTarget(target)
-	d := a.x.streams.dialers[a.gateway.Key]
+	d := a.x.streams.dialerOf(a.gateway.Key)
 	flows := &a.x.flows
 	if err != nil || d == nil {
 		flows.refuse(tunnel.ResetForbidden)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -244,10 +245,17 @@ func TestStatusOverUnixSocket(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := serveControl(l, func(context.Context) *Status { return &Status{Role: "exit", State: "ready"} })
+		c := serveControl(l, func(context.Context) *Status { return &Status{Role: "exit", State: "ready"} },
+			func(context.Context) *Reload { return &Reload{Errors: []string{"wrong"}} })
 		st, err := ReadStatus(t.Context(), path)
 		if err != nil || st.Role != "exit" || st.State != "ready" {
 			t.Errorf("status %+v, error %v", st, err)
+		}
+		if r, err := AskReload(t.Context(), path); err != nil || len(r.Errors) != 1 {
+			t.Errorf("reload %+v, error %v", r, err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("the control socket may be used by others: %v, %v", st.Mode(), err)
 		}
 		if _, err := listenUnix(path); err == nil {
 			t.Error("a second node took the control socket of the first")

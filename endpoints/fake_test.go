@@ -57,6 +57,10 @@ func (s *scripted) MovePath(_ time.Duration, id tunnel.PathID, to tunnel.Endpoin
 	s.calls = append(s.calls, "move "+string('0'+rune(id))+" to "+to.Local.String())
 }
 
+func (s *scripted) SetTerms(_ time.Duration, id tunnel.PathID, _ tunnel.PathSpec) {
+	s.calls = append(s.calls, "terms "+string('0'+rune(id)))
+}
+
 func (s *scripted) PathFailed(_ time.Duration, id tunnel.PathID) {
 	s.failed = append(s.failed, id)
 	s.calls = append(s.calls, "fail "+string('0'+rune(id)))
@@ -146,6 +150,7 @@ func (s *scripted) Event() (tunnel.Event, bool) {
 	return e, true
 }
 
+func (s *scripted) Watch(time.Duration, bool)                      {}
 func (s *scripted) InnerMTU() int                                  { return 1400 }
 func (s *scripted) Alive(time.Duration) bool                       { return !s.dead }
 func (s *scripted) Stats(time.Duration) tunnel.Stats               { return tunnel.Stats{} }
@@ -259,10 +264,11 @@ func (r *rig) tell(s string) {
 	r.told = append(r.told, s)
 }
 
-func (r *rig) pathUp(*engine)          { r.tell("up") }
-func (r *rig) mtuChanged(*engine, int) { r.tell("mtu") }
-func (r *rig) lost(*engine, string)    { r.tell("lost") }
-func (r *rig) peerClosed(*engine)      { r.tell("closed") }
+func (r *rig) pathUp(*engine)           { r.tell("up") }
+func (r *rig) pathChanged(string, bool) {}
+func (r *rig) mtuChanged(*engine, int)  { r.tell("mtu") }
+func (r *rig) lost(*engine, string)     { r.tell("lost") }
+func (r *rig) peerClosed(*engine)       { r.tell("closed") }
 func (r *rig) streamOpened(_ *engine, _ time.Duration, id tunnel.StreamID, target []byte) {
 	r.tell("stream " + strconv.Itoa(int(id)) + " to " + string(target))
 }

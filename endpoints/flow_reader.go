@@ -93,18 +93,25 @@ type blockReader interface {
 	read() ([]byte, error)
 }
 
-// blocks are memory to read into. One that comes back full goes to the session and stays there until the peer has it; a small read is copied,
-// so that what waits costs what it holds.
+// blocks are memory to read into. One that comes back full goes to the session, stays there until the peer has it, and comes back by reuse; a small
+// read is copied, so that what waits costs what it holds.
 var blocks = sync.Pool{New: func() any { return new([maxBlock]byte) }}
 
 // keep makes a block of the first n bytes of b, which came from blocks.
 func keep(b *[maxBlock]byte, n int) []byte {
 	if n > maxBlock/2 {
-		return b[:n:n]
+		return b[:n]
 	}
 	small := bytes.Clone(b[:n])
 	blocks.Put(b)
 	return small
+}
+
+// reuse takes a block that the session has no more use for.
+func reuse(block []byte) {
+	if cap(block) == maxBlock {
+		blocks.Put((*[maxBlock]byte)(block[:maxBlock]))
+	}
 }
 
 // plainReader reads what is not a socket of the kernel: memory has to be there before something comes, so it follows what came last.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ type gateway struct {
 	engine *engine
 	news   news
 
-	snap    uplink.Snapshot
+	uses    uses
+	snap    uplink.Snapshot   // of the uplinks that are not off
 	sources map[string]source // open sockets by interface name
 	remotes remotes
 	inner   []netip.Prefix // given by the exit; empty before the first hello
@@ -32,7 +34,11 @@ type gateway struct {
 	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
 
 	hello    helloState
+	dog      watchdog
 	streams  gatewayStreams
+	carriers gatewayCarriers
+	names    names
+	orders   chan pathOrder // of "bondd path"
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
 }
@@ -44,7 +50,7 @@ type source struct {
 }
 
 func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
-	g := &gateway{sources: make(map[string]source)}
+	g := &gateway{sources: make(map[string]source), uses: newUses(), orders: make(chan pathOrder)}
 	g.node.init(cfg, log, h, patientArrivals)
 	g.news.wake = make(chan struct{}, 1)
 	return g
@@ -55,33 +61,24 @@ func (g *gateway) run(ctx context.Context) error {
 		g.openNetwork(),
 		g.openFirewall(gatewayFirewall(g.cfg)),
 		g.openTUN(),
-		g.openWatch(g.watchOptions()),
+		g.openWatch(watchOptions(g.cfg)),
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
 		{"engine", g.startEngine, g.stopEngine},
 		{"streams", g.openStreams, g.closeStreams},
-		g.openControl(g.report),
-	}, g.serve)
-}
-
-// watchOptions say which interfaces are uplinks: those of the configuration, or, when it has none, all with a default
-// route.
-func (g *gateway) watchOptions() uplink.WatchOptions {
-	o := uplink.WatchOptions{TUN: g.cfg.TUN.Name, Exclude: g.cfg.LAN.Interfaces, NamedOnly: !g.cfg.AutoUplinks()}
-	for _, u := range g.cfg.Uplinks {
-		if u.Mode == config.ModeOff {
-			o.Exclude = append(o.Exclude[:len(o.Exclude):len(o.Exclude)], u.Interface)
-		} else {
-			o.Named = append(o.Named, u.Interface)
-		}
-	}
-	return o
+		{"DNS", g.openNames, g.names.end},
+		g.openControl(g.report, g.takeOrders),
+		g.openWeb(g.report),
+	}, g.serve, g.well)
 }
 
 func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
-	p := uplink.MakePlan(s, uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.inner})
+	p := uplink.MakePlan(g.inUse(s), uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.inner})
 	if len(g.inner) == 0 {
 		p.Notes = nil // before the first hello nothing is said about what will be missing
+	}
+	if g.host.multipath != nil && g.cfg.Stream.Mode != config.CarryBond {
+		p.Items = append(p.Items, mptcpSysctls()...)
 	}
 	return p
 }
@@ -90,7 +87,7 @@ func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
 func (g *gateway) firstResolve(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
-	g.remotes = newRemotes(g.cfg.Exit.Addresses).lookup(bounded, g.clock.now(), g.host, g.first.Uplinks)
+	g.remotes = newRemotes(slices.Concat(g.cfg.Exit.Addresses, g.cfg.Exit.Relays)).lookup(bounded, g.clock.now(), g.host, g.inUse(g.first).Uplinks)
 	return ctx.Err()
 }
 
@@ -115,11 +112,14 @@ func (g *gateway) serve(ctx context.Context) {
 	defer wg.Wait()
 	snapshots := make(chan uplink.Snapshot)
 	wg.Go(func() { g.watch(ctx, snapshots) }) // joined by this call
-	g.warnCaps()
 	g.hello.init(&wg)
+	g.dog.open(g, &wg)
+	defer g.dog.close(g)
 	g.changed(ctx, g.first)
 	defer g.hello.timer.Stop()
 	g.startHello(ctx)
+	tick := time.NewTicker(healthTick)
+	defer tick.Stop()
 	retry := time.NewTimer(syncPause)
 	defer retry.Stop()
 	for {
@@ -134,27 +134,30 @@ func (g *gateway) serve(ctx context.Context) {
 			g.helloEnded(ctx, o)
 		case <-g.hello.timer.C:
 			g.startHello(ctx)
+		case <-tick.C:
+			g.tick(ctx)
+		case a := <-g.dog.answers:
+			g.answered(a)
+		case o := <-g.orders:
+			o.done <- g.obey(ctx, o)
 		case <-retry.C:
-			if !g.synced {
-				g.changed(ctx, g.snap)
+			if !g.synced || g.drains() {
+				g.changed(ctx, g.uses.seen)
 			}
 			g.checkTaking()
 			retry.Reset(syncPause)
-		}
-	}
-}
-
-func (g *gateway) warnCaps() {
-	for _, u := range g.cfg.Uplinks {
-		if u.MaxDown != 0 {
-			g.log.Warn("max_down is not enforced in this version", "uplink", u.Name)
+		case r := <-g.reloads.due:
+			r.done <- g.apply(ctx, r)
+		case b := <-g.beats:
+			close(b)
 		}
 	}
 }
 
 // changed brings sockets, routes and paths in line with a new snapshot. What is lost is told to the session first, for
 // routes take a moment; what is new is used only once its routes are there.
-func (g *gateway) changed(ctx context.Context, s uplink.Snapshot) {
+func (g *gateway) changed(ctx context.Context, seen uplink.Snapshot) {
+	s := g.see(seen)
 	g.logUplinks(s)
 	g.snap = s
 	stale, complete := g.openSources(ctx)
@@ -169,7 +172,8 @@ func (g *gateway) changed(ctx context.Context, s uplink.Snapshot) {
 	for _, socket := range stale {
 		g.sockets.close(socket)
 	}
-	g.setStatus(func(st *gatewayStatus) { st.snap, st.remotes = s, g.remotes.list })
+	g.setStatus(func(st *gatewayStatus) { st.uplinks, st.remotes = g.uplinkStatus(), g.remotes.list })
+	g.carriers.see(s, g.remotes.list, nil)
 	if g.hello.failed && !g.hello.running {
 		g.hello.soon() // perhaps an uplink came: do not wait out the pause
 	}

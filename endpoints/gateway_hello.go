@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -93,6 +94,10 @@ func (g *gateway) startHello(ctx context.Context) {
 	offer := func() control.Offer { return g.offer(present) }
 	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: offer}
 	snap, rs, way := g.snap, g.remotes, h.way
+	ranked := map[string]int{}
+	for i, u := range g.ranked() {
+		ranked[u.Name] = i
+	}
 	h.wg.Go(func() { // joined by serve
 		rs = rs.lookup(ctx, g.clock.now(), g.host, snap.Uplinks)
 		o := helloOutcome{remotes: rs}
@@ -100,6 +105,7 @@ func (g *gateway) startHello(ctx context.Context) {
 			o.err = rs.err
 		} else {
 			as := attempts(snap, rs.list)
+			slices.SortStableFunc(as, func(a, b attempt) int { return cmp.Compare(ranked[a.from.Name], ranked[b.from.Name]) })
 			prefer(as, way)
 			o.won, o.err = greet.round(ctx, as)
 		}
@@ -117,7 +123,7 @@ func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
 	if !slices.Equal(o.remotes.list, g.remotes.list) {
 		g.log.Info("exit found", "addresses", o.remotes.list)
 		g.remotes = o.remotes
-		g.changed(ctx, g.snap)
+		g.changed(ctx, g.uses.seen)
 	}
 	g.remotes = o.remotes
 	if o.err == nil && g.engine.alive.Load() {
@@ -153,15 +159,7 @@ func oneLine(err error) string { return strings.Join(strings.Split(err.Error(), 
 // adopt makes a session of a greeting and gives it to the engine.
 func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 	a := won.Answer
-	s, err := g.host.newSession(g.clock.now(), tunnel.Config{
-		Initiator:  true,
-		LocalIndex: won.Offer.Index,
-		PeerIndex:  a.Index,
-		Suite:      won.Suite,
-		SendSecret: won.SendSecret,
-		RecvSecret: won.RecvSecret,
-		Limits:     tunnel.Limits{Streams: maxOwnStreams},
-	}, newRand())
+	s, err := g.host.newSession(g.clock.now(), g.sessionConfig(won), newRand())
 	if err != nil {
 		return err
 	}
@@ -183,7 +181,21 @@ func (g *gateway) adopt(ctx context.Context, won *greeting) error {
 		g.demux.removeSession(old)
 	}
 	g.followExit(a.Capabilities)
+	g.followExitDNS(a.Peer, slices.Contains(a.Capabilities, capDNS))
 	return nil
+}
+
+// sessionConfig is that of the session that follows a greeting.
+func (g *gateway) sessionConfig(won *greeting) tunnel.Config {
+	return tunnel.Config{
+		Initiator:  true,
+		LocalIndex: won.Offer.Index,
+		PeerIndex:  won.Answer.Index,
+		Suite:      won.Suite,
+		SendSecret: won.SendSecret,
+		RecvSecret: won.RecvSecret,
+		Limits:     tunnel.Limits{Streams: maxOwnStreams},
+	}
 }
 
 // news is what an engine has told and serve has not yet heard.
@@ -221,6 +233,8 @@ func (n *news) take() told {
 // The gateway is the owner of its engine.
 
 func (g *gateway) pathUp(*engine) { g.news.tell(func(t *told) { t.up, t.lost = true, "" }) }
+
+func (g *gateway) pathChanged(uplink string, up bool) { g.carriers.pathChanged(uplink, up) }
 
 func (g *gateway) mtuChanged(_ *engine, mtu int) { g.news.tell(func(t *told) { t.mtu = mtu }) }
 

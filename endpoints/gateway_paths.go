@@ -30,7 +30,7 @@ func (g *gateway) openSources(ctx context.Context) (stale []int, complete bool) 
 		if _, open := g.sources[u.Name]; open || (!u.Usable4() && !u.Usable6()) {
 			continue
 		}
-		sock, err := g.host.listenUDP(ctx, udp.Options{Device: u.Name, Mark: u.Mark()})
+		sock, err := g.host.listenUDP(ctx, udp.Options{Device: u.Interface(), Mark: u.Mark()})
 		if err != nil {
 			complete = false
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -51,35 +51,37 @@ func (g *gateway) wanted() []wantedPath {
 		if !ok {
 			continue
 		}
-		terms := g.terms(u.Name)
+		terms := g.terms(u)
+		group := g.group(&terms, u)
 		for _, r := range g.remotes.list {
+			name := g.pathName(terms.Name, r)
+			mode := terms.Mode
+			if m, ok := g.uses.asked[name]; ok {
+				mode = m
+			}
+			if mode == config.ModeOff {
+				continue
+			}
 			want = append(want, wantedPath{
 				uplink: u.Name,
 				remote: r,
 				usable: usable(u, r.Addr()),
 				spec: tunnel.PathSpec{
-					Name:    g.pathName(terms.Name, r),
-					To:      tunnel.Endpoint{Socket: src.socket, Local: sourceOf(u, r.Addr()), Remote: r},
-					Group:   uint8(u.Index), // more than 255 uplinks would share groups, which costs only their independence
-					MTU:     u.MTU,
-					Backup:  terms.Mode == config.ModeBackup,
-					Metered: terms.Metered,
-					MaxRate: float64(terms.MaxUp) / 8,
+					Name:        name,
+					To:          tunnel.Endpoint{Socket: src.socket, Local: sourceOf(u, r.Addr()), Remote: r},
+					Group:       group,
+					MTU:         u.MTU,
+					Backup:      mode == config.ModeBackup,
+					Full:        mode == config.ModeBackup && terms.When == config.BackupFull,
+					Drain:       mode == config.ModeDrain,
+					Metered:     terms.Metered,
+					MaxRate:     float64(terms.MaxUp) / 8,
+					PeerMaxRate: float64(terms.MaxDown) / 8,
 				},
 			})
 		}
 	}
 	return want
-}
-
-// terms are what the configuration says about an uplink.
-func (g *gateway) terms(name string) config.Uplink {
-	for _, u := range g.cfg.Uplinks {
-		if u.Interface == name {
-			return u
-		}
-	}
-	return config.Uplink{Name: name, Interface: name, Mode: config.ModeAlways}
 }
 
 // pathName is the uplink's name, and the remote where there are several.

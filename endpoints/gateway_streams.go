@@ -3,7 +3,6 @@ package endpoints
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,6 +22,7 @@ type interceptor interface {
 	Unreachable(target netip.AddrPort) error
 	SetIPv6(on bool) error
 	Restore() error
+	Update(c intercept.Config) error
 	Close() error
 }
 
@@ -41,8 +41,13 @@ type gatewayStreams struct {
 	takes sync.WaitGroup
 	ipv6  bool // is taken too
 
-	proxies     sync.WaitGroup
-	stopProxies context.CancelFunc
+	server  *proxy.Server                     // nil until there is a proxy
+	proxies map[proxyPlace]context.CancelFunc // that are served
+	clients sync.WaitGroup                    // of all proxies, with their listeners
+	root    context.Context                   // under which proxies are served
+	stop    context.CancelFunc                // of root
+
+	capabilities []string // of the exit, as it stated them last
 
 	mu    sync.Mutex
 	state string // of the interception, for the status; guarded by mu
@@ -80,48 +85,20 @@ func interceptConfig(cfg *config.Config, tun string) intercept.Config {
 // predecessor would send connections to where nobody listens.
 func (g *gateway) openStreams(ctx context.Context) error {
 	s := &g.streams
-	ctx, s.stopProxies = context.WithCancel(context.WithoutCancel(ctx))
+	s.root, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	g.openCarriers()
 	s.setState("waiting for the exit")
-	if g.cfg.Stream.InterceptOff {
+	if g.config().Stream.InterceptOff {
 		s.setState("off by configuration")
 	}
 	if err := g.host.unintercept(interceptConfig(g.cfg, g.dev.Name())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		g.log.Warn("an interception of before may be left", "error", err)
 	}
-	if len(g.cfg.Stream.SOCKS)+len(g.cfg.Stream.HTTP) == 0 {
-		return nil
-	}
-	// A client's datagrams leave by sockets of this machine, into the TUN device like everything else.
-	datagrams, err := dial.New(dial.Options{})
+	err := g.setProxies(&g.config().Stream)
 	if err != nil {
-		return err
-	}
-	server, err := proxy.NewServer(proxy.Config{Dialer: &gatewayDialer{g, datagrams}})
-	if err != nil {
-		return err
-	}
-	open := func(list []netip.AddrPort, p proxy.Protocol) error {
-		for _, at := range list {
-			l, err := g.host.listenTCP(ctx, at)
-			if err != nil {
-				return fmt.Errorf("%v: %w", p, err)
-			}
-			s.proxies.Go(func() { // joined by closeStreams
-				if err := server.Serve(ctx, l, p); err != nil {
-					g.log.Warn("a proxy has ended", "protocol", p, "at", at, "error", err)
-				}
-			})
-			g.log.Info("proxy", "protocol", p, "at", at)
-		}
-		return nil
-	}
-	err = open(g.cfg.Stream.SOCKS, proxy.SOCKS5)
-	if err == nil {
-		err = open(g.cfg.Stream.HTTP, proxy.HTTPConnect)
-	}
-	if err != nil {
-		s.stopProxies()
-		s.proxies.Wait()
+		s.stop()
+		s.clients.Wait()
+		err = errors.Join(err, g.closeCarriers())
 	}
 	return err
 }
@@ -130,10 +107,11 @@ func (g *gateway) openStreams(ctx context.Context) error {
 // reset no longer finds its way to the client.
 func (g *gateway) closeStreams(context.Context) error {
 	s := &g.streams
-	s.stopProxies()
+	s.stop()
+	err := g.closeCarriers()
 	g.flows.end()
-	s.proxies.Wait()
-	return g.stopTaking()
+	s.clients.Wait()
+	return errors.Join(err, g.stopTaking())
 }
 
 // gatewayDialer is what the proxies connect with.
@@ -143,14 +121,20 @@ type gatewayDialer struct {
 }
 
 func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
+		return c, err
+	}
 	return dialStream(ctx, d.g.engine, &d.g.flows, t)
 }
 
 // followExit makes the interception what the exit of a new session can serve.
 func (g *gateway) followExit(capabilities []string) {
 	s := &g.streams
+	g.carriers.see(g.snap, g.remotes.list, append([]string{}, capabilities...))
+	s.capabilities = capabilities
 	switch {
-	case g.cfg.Stream.InterceptOff:
+	case g.config().Stream.InterceptOff:
+		s.setState("off by configuration")
 		return
 	case !slices.Contains(capabilities, capStreams):
 		if s.taker != nil {
@@ -164,7 +148,7 @@ func (g *gateway) followExit(capabilities []string) {
 	}
 	ipv6 := slices.Contains(capabilities, capIPv6)
 	if s.taker == nil {
-		taker, err := g.host.intercept(interceptConfig(g.cfg, g.dev.Name()))
+		taker, err := g.host.intercept(interceptConfig(g.config(), g.dev.Name()))
 		if err != nil {
 			if state := err.Error(); s.status() != state {
 				g.log.Warn("connections are not intercepted and go as packets", "error", err)
@@ -208,12 +192,7 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 			return // closed; there is no other reason
 		}
 		b, err := appendTarget(nil, dial.TargetOf(target))
-		f := newFlow(g.engine, &g.flows, b)
-		if err != nil || !g.flows.add(f) {
-			abort(c)
-			continue
-		}
-		f.failed = func(code uint64) {
+		failed := func(code uint64) {
 			if code == tunnel.ResetRefused || code == tunnel.ResetUnreachable {
 				select {
 				case refusals <- refusal{target, code}:
@@ -221,6 +200,15 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 				}
 			}
 		}
+		if err == nil && g.carriers.take(c, b, failed) {
+			continue
+		}
+		f := newFlow(g.engine, &g.flows, b)
+		if err != nil || !g.flows.add(f) {
+			abort(c)
+			continue
+		}
+		f.failed = failed
 		f.tell() // the opening leaves at once, whether the client says something first or not
 		f.start(c)
 	}

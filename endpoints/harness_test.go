@@ -3,6 +3,7 @@ package endpoints
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -68,6 +69,7 @@ type machineTest struct {
 	plan     uplink.Plan
 	trail    []string // what was asked of the machine, in order
 	firewall bool
+	forwards bool           // before any node came
 	taker    *interceptTest // of a gateway: the last one that was opened
 	dialer   *dialTest      // of an exit
 
@@ -126,8 +128,9 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			m.dev = tuntest.New(name, 1500)
 			return m.dev, nil
 		},
-		listenUDP: func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
-		listenTCP: func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
+		listenUDP:  func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
+		listenTCP:  func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
+		listenExit: func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
 		listenUnix: func(string) (net.Listener, error) {
 			m.unix = newPipeListener(func() {})
 			return m.unix, nil
@@ -156,6 +159,9 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			return nil
 		},
 		newSession: newSession,
+		listenDNS: func(context.Context, netip.AddrPort, string) (net.PacketConn, net.Listener, error) {
+			return nil, nil, errors.ErrUnsupported // the DNS server has tests of its own, and one in namespaces
+		},
 		intercept: func(c intercept.Config) (interceptor, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -192,6 +198,8 @@ func (n *networkTest) Sync(_ context.Context, p uplink.Plan) error {
 	n.plan = p
 	return nil
 }
+
+func (n *networkTest) Forwarded(bool) bool { return n.forwards }
 
 func (n *networkTest) Close(context.Context) error {
 	n.mu.Lock()

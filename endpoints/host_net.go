@@ -17,7 +17,7 @@ import (
 	"github.com/bondd/bondd/endpoints/uplink"
 )
 
-// listenTCP opens the listener for hellos. The unspecified IPv6 address serves both families, or IPv4 alone where there
+// listenTCP opens the listener of a proxy. The unspecified IPv6 address serves both families, or IPv4 alone where there
 // is no IPv6.
 func listenTCP(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	address := at.String()
@@ -57,6 +57,13 @@ func dialTCP(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Co
 	if source := sourceOf(from, to.Addr()); source.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone()}
 	}
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
+// dialPlain connects by whatever way the machine has.
+func dialPlain(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	d.SetMultipathTCP(false) // what passes is sealed and has its own paths
 	return d.DialContext(ctx, "tcp", to.String())
 }
 

@@ -13,6 +13,8 @@ import (
 const (
 	inboxPackets  = 2048
 	inboxArrivals = 2048
+	// inboxBytes bounds packets too, since a super-packet is one item: 2048 packets of 1500 bytes.
+	inboxBytes = inboxPackets * 1500
 )
 
 // inbox is how everything reaches an engine: packets, datagrams, flows, commands and failures, put in by any goroutine and taken
@@ -24,6 +26,7 @@ type inbox struct {
 	room     sync.Cond // signalled when the engine has taken; for those who wait
 	waiting  int       // goroutines in room.Wait
 	packets  []*buf.Buf
+	bytes    int // of packets
 	arrivals []tunnel.Arrival
 	commands []func(now time.Duration)
 	flows    []*flow     // that have something to tell; each at most once, see flow.tell
@@ -67,8 +70,11 @@ func (q *inbox) putPackets(bs []*buf.Buf) int {
 	q.mu.Lock()
 	n := 0
 	if !q.closed {
-		n = min(len(bs), inboxPackets-len(q.packets))
-		q.packets = append(q.packets, bs[:n]...)
+		for n < len(bs) && !fullPackets(q) {
+			q.packets = append(q.packets, bs[n])
+			q.bytes += bs[n].Len()
+			n++
+		}
 	}
 	q.mu.Unlock()
 	if n > 0 {
@@ -127,7 +133,7 @@ func (q *inbox) waitRoom(full func(*inbox) bool) (open bool) {
 	return !q.closed
 }
 
-func fullPackets(q *inbox) bool { return len(q.packets) >= inboxPackets }
+func fullPackets(q *inbox) bool { return len(q.packets) >= inboxPackets || q.bytes >= inboxBytes }
 
 func fullArrivals(q *inbox) bool { return len(q.arrivals) >= inboxArrivals }
 
@@ -182,6 +188,7 @@ func (q *inbox) take(in *intake) {
 	q.mu.Lock()
 	if len(in.packets) == 0 {
 		in.packets, q.packets = q.packets, in.packets[:0]
+		q.bytes = 0
 	}
 	if len(in.arrivals) == 0 {
 		in.arrivals, q.arrivals = q.arrivals, in.arrivals[:0]

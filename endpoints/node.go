@@ -26,7 +26,7 @@ import (
 // else the reason why it could not start or go on. An error that matches fs.ErrPermission or errors.ErrUnsupported
 // names a missing right or kernel feature. The configuration has been validated and is not changed afterwards.
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	return run(ctx, cfg, log, machine())
+	return RunProcess(ctx, cfg, log, Process{})
 }
 
 func run(ctx context.Context, cfg *config.Config, log *slog.Logger, h *host) error {
@@ -35,8 +35,10 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, h *host) err
 		return newGateway(cfg, log, h).run(ctx)
 	case config.RoleExit:
 		return newExit(cfg, log, h).run(ctx)
+	case config.RoleRelay:
+		return newRelay(cfg, log, h).run(ctx)
 	}
-	return fmt.Errorf("the configuration has no role; set role = %q or %q", config.RoleGateway, config.RoleExit)
+	return fmt.Errorf("the configuration has no role; set role = %q, %q or %q", config.RoleGateway, config.RoleExit, config.RoleRelay)
 }
 
 // undoTime bounds the removal of what a node has made.
@@ -50,8 +52,8 @@ type phase struct {
 }
 
 // live goes through the phases, serves until that ends, and undoes the phases that have started, the last one first.
-// It returns what Run does. Serve ends when its context does, which is also when fail was called.
-func (n *node) live(parent context.Context, phases []phase, serve func(ctx context.Context)) error {
+// It returns what Run does. Well tells whether what serves answers. Serve ends when its context does, which is also when fail was called.
+func (n *node) live(parent context.Context, phases []phase, serve func(ctx context.Context), well func(ctx context.Context) bool) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	n.fail = cancel
@@ -67,7 +69,9 @@ func (n *node) live(parent context.Context, phases []phase, serve func(ctx conte
 		started++
 	}
 	if ctx.Err() == nil {
+		stop := n.attend(ctx, well)
 		serve(ctx)
+		stop()
 	}
 	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancelUndo()
@@ -92,7 +96,7 @@ var errTUNGone = errors.New("the TUN device is gone; was it deleted?")
 // node is what a gateway and an exit have in common.
 type node struct {
 	// Constant after the phases have started.
-	cfg     *config.Config
+	cfg     *config.Config // that the node was started with; what a reload can change is in config()
 	log     *slog.Logger
 	host    *host
 	clock   clock
@@ -109,6 +113,8 @@ type node struct {
 	fail  context.CancelCauseFunc
 
 	control *controlServer
+	reloads reloads
+	beats   chan chan struct{} // serve closes what it gets
 
 	mu    sync.Mutex
 	notes []string // of the last plan, for the status; guarded by mu
@@ -116,6 +122,8 @@ type node struct {
 
 func (n *node) init(cfg *config.Config, log *slog.Logger, h *host, put func(*engine, []tunnel.Arrival) int) {
 	n.cfg, n.log, n.host, n.clock = cfg, log, h, newClock()
+	n.reloads.init(cfg)
+	n.beats = make(chan chan struct{})
 	n.demux = newDemux()
 	n.sockets = newSockets(n.clock, &n.drops, n.demux, put)
 }

@@ -63,7 +63,7 @@ func (p *paths) set(now time.Duration, e *engine, want []wantedPath) {
 	}
 	kept := p.kept[:0]
 	for _, k := range p.kept {
-		if w := find(want, &k.wantedPath); w == nil || !sameTerms(&w.spec, &k.spec) {
+		if w := find(want, &k.wantedPath); w == nil || w.spec.Name != k.spec.Name || w.spec.Group != k.spec.Group {
 			e.s.RemovePath(now, k.id)
 		} else {
 			kept = append(kept, k)
@@ -83,6 +83,9 @@ func (p *paths) set(now time.Duration, e *engine, want []wantedPath) {
 		if !k.usable || k.spec.To != w.spec.To || k.spec.MTU != w.spec.MTU {
 			e.s.MovePath(now, k.id, w.spec.To, w.spec.MTU)
 		}
+		if !sameTerms(&w.spec, &k.spec) {
+			e.s.SetTerms(now, k.id, w.spec)
+		}
 		k.wantedPath = *w
 	}
 }
@@ -94,6 +97,16 @@ func (p *paths) add(now time.Duration, e *engine, w *wantedPath) {
 		return
 	}
 	p.kept = append(p.kept, keptPath{*w, id})
+}
+
+// uplink is the interface of a path that this end has made, or "".
+func (p *paths) uplink(id tunnel.PathID) string {
+	for i := range p.kept {
+		if p.kept[i].id == id {
+			return p.kept[i].uplink
+		}
+	}
+	return ""
 }
 
 func (p *paths) find(w *wantedPath) *keptPath {
@@ -114,7 +127,8 @@ func find(want []wantedPath, w *wantedPath) *wantedPath {
 	return nil
 }
 
-// sameTerms tells whether two paths are used alike. A path's terms are fixed when it is added.
+// sameTerms tells whether two paths are used alike.
 func sameTerms(a, b *tunnel.PathSpec) bool {
-	return a.Name == b.Name && a.Group == b.Group && a.Backup == b.Backup && a.Metered == b.Metered && a.MaxRate == b.MaxRate
+	return a.Backup == b.Backup && a.Full == b.Full && a.Drain == b.Drain && a.Metered == b.Metered &&
+		a.MaxRate == b.MaxRate && a.PeerMaxRate == b.PeerMaxRate
 }

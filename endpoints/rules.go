@@ -10,8 +10,11 @@ import (
 // them stands there as comments. A gateway intercepts when its exit carries streams, and IPv6 when its exit has that, which these rules are
 // without.
 func Rules(cfg *config.Config) string {
-	if cfg.Role == config.RoleExit {
+	switch cfg.Role {
+	case config.RoleExit:
 		return nft.Text(exitFirewall(cfg))
+	case config.RoleRelay:
+		return relayRules(cfg)
 	}
 	text := nft.Text(gatewayFirewall(cfg))
 	if !cfg.Stream.InterceptOff {
@@ -21,13 +24,32 @@ func Rules(cfg *config.Config) string {
 }
 
 func gatewayFirewall(cfg *config.Config) nft.Config {
-	return nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+	c := nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+	if d := &cfg.DNS; d.Intercept && len(d.Listen) > 0 {
+		c.DNS, c.DNSFrom = d.Listen[0].Port(), cfg.LAN.Interfaces
+	}
+	for _, f := range cfg.Forwards {
+		for _, r := range f.Ports {
+			c.Forwards = append(c.Forwards, nft.Forward{TCP: !f.UDP, First: r.First, Last: r.Last, To: f.To, Port: f.Port})
+		}
+	}
+	return c
 }
 
+// exitFirewall forwards to a gateway's own inner addresses, with the port as it is: where it leads from there is the gateway's to say.
 func exitFirewall(cfg *config.Config) nft.Config {
 	c := nft.Config{Role: nft.Exit, TUN: cfg.TUN.Name}
 	for _, p := range cfg.Inner.Exit() {
 		c.Inner = append(c.Inner, p.Masked())
+	}
+	for _, g := range cfg.Gateways {
+		for _, f := range g.Forwards {
+			for _, r := range f.Ports {
+				for _, to := range g.Addresses {
+					c.Forwards = append(c.Forwards, nft.Forward{TCP: !f.UDP, First: r.First, Last: r.Last, To: to.Addr()})
+				}
+			}
+		}
 	}
 	return c
 }

@@ -14,6 +14,7 @@ type session interface {
 	AddPath(now time.Duration, spec tunnel.PathSpec) (tunnel.PathID, error)
 	RemovePath(now time.Duration, id tunnel.PathID)
 	MovePath(now time.Duration, id tunnel.PathID, to tunnel.Endpoint, mtu int)
+	SetTerms(now time.Duration, id tunnel.PathID, spec tunnel.PathSpec)
 	PathFailed(now time.Duration, id tunnel.PathID)
 
 	PushPackets(now time.Duration, packets []*buf.Buf)
@@ -34,6 +35,7 @@ type session interface {
 	StreamAbort(now time.Duration, id tunnel.StreamID, code uint64) (done bool)
 	StreamEvent() (tunnel.StreamEvent, bool)
 
+	Watch(now time.Duration, on bool)
 	Event() (tunnel.Event, bool)
 	InnerMTU() int
 	Alive(now time.Duration) bool
@@ -43,6 +45,7 @@ type session interface {
 
 // newSession makes the real one.
 func newSession(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error) {
+	cfg.Spent = reuse
 	return tunnel.New(now, cfg, rng)
 }
 
@@ -51,4 +54,6 @@ const (
 	closeShutdown = 0 // the node ends
 	closeReplaced = 1 // the same gateway has a newer session
 	closeGone     = 2 // nothing was heard for too long
+	closeRemoved  = 3 // the gateway is not in the configuration any more
+	closeMoved    = 4 // the gateway has other inner addresses now
 )

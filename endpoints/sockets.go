@@ -116,8 +116,28 @@ func (t *sockets) blocked(now time.Duration, e *engine) time.Duration {
 	return 0
 }
 
+// gather sorts outs by path, without changing the order within one: what leaves by turns becomes a run per path, which one segmented
+// send takes. rest is memory for as many.
+func gather(outs, rest []tunnel.Out) {
+	for len(outs) > 0 {
+		path, n := outs[0].Path, 0
+		rest = rest[:0]
+		for _, o := range outs {
+			if o.Path == path {
+				outs[n] = o
+				n++
+			} else {
+				rest = append(rest, o)
+			}
+		}
+		copy(outs[n:], rest)
+		outs = outs[n:]
+	}
+}
+
 // send takes the datagrams of outs and gives each to the writer of its socket, a run at a time.
 func (t *sockets) send(now time.Duration, e *engine, outs []tunnel.Out) {
+	gather(outs, e.rest[:0])
 	slots := *t.slots.Load()
 	for len(outs) > 0 {
 		i, n := outs[0].To.Socket, 1
@@ -141,8 +161,8 @@ func (t *sockets) read(s *socket) {
 	r := newReader(t)
 	defer r.release()
 	for {
-		n, err := r.fill(s)
-		r.dispatch(n)
+		err := r.fill(s)
+		r.dispatch()
 		if err == nil {
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/endpoints/udp"
-	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/tunnel"
 )
 
@@ -21,14 +20,18 @@ type Status struct {
 	Reason string `json:"reason,omitempty"` // why it is down
 
 	TUN      TUNStatus         `json:"tun"`
+	Relay    *RelayStatus      `json:"relay,omitempty"`
 	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
 	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
 	Hello    *HelloStatus      `json:"hello,omitempty"`
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
 	Streams  *StreamStatus     `json:"streams,omitempty"`
-	Drops    map[string]uint64 `json:"drops"`           // of the shell, by reason; a session's own are in its statistics
-	Notes    []string          `json:"notes,omitempty"` // what this machine cannot do
+	Carriers *CarrierStatus    `json:"carriers,omitempty"`
+	DNS      *DNSStatus        `json:"dns,omitempty"`
+	Drops    map[string]uint64 `json:"drops"`              // of the shell, by reason; a session's own are in its statistics
+	Notes    []string          `json:"notes,omitempty"`    // what this machine cannot do
+	Problems []string          `json:"problems,omitempty"` // sentences for people
 }
 
 // TUNStatus is the TUN device.
@@ -42,8 +45,13 @@ type TUNStatus struct {
 type UplinkStatus struct {
 	Name      string         `json:"name"`
 	Interface string         `json:"interface"`
-	Mode      string         `json:"mode"`
+	Mode      string         `json:"mode"`             // in effect
+	Reason    string         `json:"reason,omitempty"` // why it is not the configured one
 	Metered   bool           `json:"metered"`
+	Health    string         `json:"health,omitempty"` // up, degraded, down; absent while nothing is known
+	Why       string         `json:"health_reason,omitempty"`
+	Quota     uint64         `json:"quota_bytes,omitempty"` // of this month
+	Used      uint64         `json:"used_bytes,omitempty"`  // of it
 	Up        bool           `json:"up"`
 	IPv4      bool           `json:"ipv4"` // usable for IPv4
 	IPv6      bool           `json:"ipv6"`
@@ -69,8 +77,10 @@ type SessionStatus struct {
 	Pending  bool           `json:"pending,omitempty"` // at an exit: not proven yet
 	Inner    []netip.Prefix `json:"inner"`             // the gateway's inner addresses
 	InnerMTU int            `json:"inner_mtu"`
-	Hello    netip.AddrPort `json:"hello"` // where the hello went to or came from
+	Hello    netip.AddrPort `json:"hello"`          // where the hello went to or came from
+	Bench    netip.AddrPort `json:"bench,omitzero"` // where the exit serves measurements
 	Stats    *tunnel.Stats  `json:"stats,omitempty"`
+	Traffic  []Traffic      `json:"traffic,omitempty"` // see Status.Measure
 }
 
 // SocketStatus is one UDP socket.
@@ -129,7 +139,7 @@ func (e *engine) fill(ctx context.Context, st *SessionStatus) {
 
 // gatewayStatus is what serve publishes for report.
 type gatewayStatus struct {
-	snap     uplink.Snapshot
+	uplinks  []UplinkStatus
 	remotes  []netip.AddrPort
 	state    string
 	reason   string
@@ -161,20 +171,17 @@ func (g *gateway) report(ctx context.Context) *Status {
 	}
 	st.Hello = &HelloStatus{Rounds: now.rounds}
 	st.Streams.Interception = g.streams.status()
+	st.Carriers = g.carriers.report()
+	st.DNS = g.names.status(g.askedServers())
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
-	for _, u := range now.snap.Uplinks {
-		t := g.terms(u.Name)
-		st.Uplinks = append(st.Uplinks, UplinkStatus{
-			Name: t.Name, Interface: u.Name, Mode: string(t.Mode), Metered: t.Metered, Up: u.Up,
-			IPv4: u.Usable4(), IPv6: u.Usable6(), MTU: u.MTU, Addresses: u.Addrs,
-		})
-	}
+	st.Uplinks = now.uplinks
 	if h := now.hello; h != nil {
 		s := SessionStatus{
 			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
 			Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
+			Bench: benchOf(h.Answer.Capabilities),
 		}
 		g.engine.fill(ctx, &s)
 		st.Sessions = append(st.Sessions, s)
@@ -186,6 +193,8 @@ func (g *gateway) report(ctx context.Context) *Status {
 func (x *exit) report(ctx context.Context) *Status {
 	st := x.common()
 	st.State = "ready"
+	st.Carriers = &CarrierStatus{Carriers: x.carriers.len()}
+	st.DNS = x.names.status(nil)
 	x.mu.Lock()
 	all := append([]*association(nil), x.sessions...)
 	pending := make([]bool, len(all))

@@ -85,6 +85,13 @@ func (i *interceptTest) Restore() error {
 	return nil
 }
 
+func (i *interceptTest) Update(c intercept.Config) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cfg = c
+	return nil
+}
+
 func (i *interceptTest) Close() error { close(i.done); return nil }
 
 // dialTest is the internet behind an exit.

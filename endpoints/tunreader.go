@@ -10,6 +10,10 @@ import (
 	"github.com/bondd/bondd/tunnel/buf"
 )
 
+// superReads is how many packets one read takes, each with room for a super-packet: 1 MB of memory, and the small packets that have gathered
+// during a turn of the engine.
+const superReads = 16
+
 // tunReader moves packets from the TUN device to the engines. It is the working memory of one goroutine.
 type tunReader struct {
 	dev   tun.Device
@@ -17,38 +21,34 @@ type tunReader struct {
 	drops *counters
 	put   func(e *engine, packets []*buf.Buf) int
 
-	bufs []*buf.Buf
-	ps   []tun.Packet
+	rooms [superReads]*buf.Buf // to be read into
+	ps    [superReads]tun.Packet
+	bufs  [superReads]*buf.Buf // read, on their way
 }
 
 func newTUNReader(dev tun.Device, d *demux, drops *counters, put func(*engine, []*buf.Buf) int) *tunReader {
-	n := dev.BatchSize()
-	return &tunReader{dev: dev, demux: d, drops: drops, put: put, bufs: make([]*buf.Buf, n), ps: make([]tun.Packet, n)}
+	return &tunReader{dev: dev, demux: d, drops: drops, put: put}
 }
 
 // run reads until the device is closed. Whoever started it joins it after closing the device.
 func (r *tunReader) run() {
 	defer func() {
-		for _, b := range r.bufs {
+		for _, b := range r.rooms {
 			if b != nil {
 				b.Release()
 			}
 		}
 	}()
 	for {
-		for i, b := range r.bufs {
+		for i, b := range r.rooms {
 			if b == nil {
-				b = buf.Get()
-				r.bufs[i] = b
+				b = buf.GetSuper()
+				r.rooms[i] = b
 			}
-			r.ps[i] = tun.Packet{Data: b.Room()[:buf.MaxPacket]}
+			r.ps[i] = tun.Packet{Data: b.Room()[:tun.SuperRoom]}
 		}
-		n, err := r.dev.Read(r.ps)
-		for i := range n {
-			r.bufs[i].Extend(len(r.ps[i].Data))
-			r.bufs[i].CsumStart, r.bufs[i].CsumOffset = r.ps[i].CsumStart, r.ps[i].CsumOffset
-		}
-		r.dispatch(n)
+		n, err := r.dev.Read(r.ps[:])
+		r.dispatch(r.keep(n))
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -57,6 +57,31 @@ func (r *tunReader) run() {
 			time.Sleep(readPause) // short enough to be waited for at the end
 		}
 	}
+}
+
+// keep puts the first n packets that were read into buffers that fit them, and returns how many there are: a super-packet stays where
+// it is, a small packet is copied, so that what waits costs what it holds.
+func (r *tunReader) keep(n int) (kept int) {
+	for i := range n {
+		p := &r.ps[i]
+		var b *buf.Buf
+		switch size := len(p.Data); {
+		case p.Segment != 0 && int(p.Headers)+int(p.Segment) <= buf.MaxPacket:
+			b = r.rooms[i]
+			b.Extend(size)
+			r.rooms[i] = nil
+		case p.Segment == 0 && size <= buf.MaxPacket:
+			b = buf.Get()
+			b.Append(p.Data)
+		default:
+			r.drops.add(dropPacketTooLong, 1)
+			continue
+		}
+		b.CsumStart, b.CsumOffset, b.Segment, b.Headers = p.CsumStart, p.CsumOffset, p.Segment, p.Headers
+		r.bufs[kept] = b
+		kept++
+	}
+	return kept
 }
 
 // dispatch gives the first n packets to their engines, a run at a time.

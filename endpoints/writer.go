@@ -3,6 +3,7 @@ package endpoints
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,10 +28,17 @@ type outgoing struct {
 	gen    uint32
 }
 
-// writer is the bounded queue in front of one socket and the goroutine that empties it. Engines put in, run takes out.
+// promptBatch is the largest batch that an engine sends itself where there are more than two processors: to wake a goroutine costs
+// about as much as to send so many. On one or two, nothing is gained by handing over.
+const promptBatch = 8
+
+// writer is the bounded queue in front of one socket and the goroutine that empties it. Engines put in, run takes out. While nothing is
+// queued, an engine sends small batches itself, without waiting, and queues what the socket does not take.
 type writer struct {
 	// Constant.
 	sock  udp.Socket
+	now   udp.Prompt // sock, if it can; else nil
+	most  int        // datagrams that an engine sends itself
 	clock clock
 	drops *counters
 	wake  chan struct{} // holds one token while the queue may have something
@@ -45,14 +53,20 @@ type writer struct {
 	bytes   int       // in queue and in run's hands
 	waiting []*engine // to be woken when full is reset
 	closed  bool
+	busy    bool // somebody sends: run, or an engine
 
-	// Owned by run.
-	taken []outgoing
-	ds    [batch]udp.Datagram
+	taken  []outgoing // run's
+	direct []outgoing // of whoever is busy, as ds
+	ds     [batch]udp.Datagram
 }
 
 func newWriter(sock udp.Socket, c clock, drops *counters) *writer {
-	return &writer{sock: sock, clock: c, drops: drops, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &writer{sock: sock, most: promptBatch, clock: c, drops: drops, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w.now, _ = sock.(udp.Prompt)
+	if runtime.GOMAXPROCS(0) <= 2 {
+		w.most = batch
+	}
+	return w
 }
 
 // blocked returns 0 when e may send, else the time until which it should wait to be woken.
@@ -91,6 +105,23 @@ func (w *writer) put(now time.Duration, e *engine, outs []tunnel.Out) {
 		}
 		return
 	}
+	if w.now != nil && !w.busy && len(w.queue) == 0 && len(outs) <= w.most {
+		w.busy = true
+		w.mu.Unlock()
+		w.direct = w.direct[:0]
+		for i := range outs {
+			w.direct = append(w.direct, outgoing{outs[i], e, e.gen})
+		}
+		n, _ := w.write(w.direct, w.now.WriteNow)
+		clear(w.direct)
+		outs = outs[n:]
+		w.mu.Lock()
+		w.busy = false
+		if len(outs) == 0 && len(w.queue) == 0 && !w.closed {
+			w.mu.Unlock()
+			return
+		}
+	}
 	for i := range outs {
 		w.queue = append(w.queue, outgoing{outs[i], e, e.gen})
 		w.bytes += outs[i].Buf.Len()
@@ -122,8 +153,12 @@ func (w *writer) run() {
 	defer close(w.done)
 	for {
 		w.mu.Lock()
-		w.taken, w.queue = w.queue, w.taken[:0]
-		closed := w.closed
+		busy := w.busy // an engine is sending; it wakes us if it leaves anything
+		if !busy {
+			w.taken, w.queue = w.queue, w.taken[:0]
+			w.busy = len(w.taken) > 0
+		}
+		closed := w.closed && !busy
 		w.mu.Unlock()
 		if len(w.taken) == 0 {
 			if closed {
@@ -134,42 +169,51 @@ func (w *writer) run() {
 		}
 		for rest := w.taken; len(rest) > 0; {
 			n := min(len(rest), batch)
-			w.write(rest[:n])
+			_, bytes := w.write(rest[:n], w.sock.WriteBatch)
+			w.written(bytes)
 			rest = rest[n:]
 		}
 		clear(w.taken)
+		w.taken = w.taken[:0]
+		w.mu.Lock()
+		w.busy = false
+		w.mu.Unlock()
 	}
 }
 
-// write sends one batch, at most len(w.ds), and releases it.
-func (w *writer) write(os []outgoing) {
-	bytes := 0
+// write sends one batch, at most len(w.ds), and releases what was sent or refused. It returns how many those were and their bytes: fewer than
+// all only when send does not wait.
+func (w *writer) write(os []outgoing, send func([]udp.Datagram) (int, error)) (done, bytes int) {
 	for i := range os {
 		o := &os[i]
 		w.ds[i] = udp.Datagram{Data: o.Buf.Bytes(), Peer: o.To.Remote, Local: o.To.Local, ECN: o.ECN}
-		bytes += len(w.ds[i].Data)
 	}
-	for i := 0; i < len(os); {
-		n, err := w.sock.WriteBatch(w.ds[i:len(os)])
-		i += n
+	for done < len(os) {
+		n, err := send(w.ds[done:len(os)])
+		done += n
 		if err == nil {
+			if done < len(os) && n == 0 {
+				break // no room, and send does not wait
+			}
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
-			w.drops.add(dropSocketGone, len(os)-i)
+			w.drops.add(dropSocketGone, len(os)-done)
+			done = len(os)
 			break
 		}
-		if i == len(os) {
+		if done == len(os) {
 			break
 		}
-		w.refused(&os[i], err)
-		i++
+		w.refused(&os[done], err)
+		done++
 	}
-	for i := range os {
+	for i := range os[:done] {
+		bytes += len(w.ds[i].Data)
 		os[i].Buf.Release()
-		w.ds[i] = udp.Datagram{}
 	}
-	w.written(bytes)
+	clear(w.ds[:len(os)])
+	return done, bytes
 }
 
 // refused counts a datagram the socket did not take, and tells its session when the way out is gone.

@@ -48,6 +48,7 @@ type Bond struct {
 	ackedCtl   []uint64
 	changes    []Change
 	scratch    news
+	fullness   fullness
 	waiting    bool          // the last Next ended with packets queued
 	asked      time.Duration // when Next was last called
 	tails      fifo[*flow]   // flows that may want copies of what they have in flight
@@ -217,6 +218,9 @@ func (b *Bond) Received(now, at time.Duration, p *Path, pn uint64, size int, owd
 	p.Stats.RecvBytes += uint64(size)
 	p.Stats.RecvDatagrams++
 	p.in.received(now, at, pn, size, owd, eliciting, ecn, p.rtt.srtt())
+	if eliciting && p.Config.Metered && p.state == Up {
+		p.probeAt = max(p.probeAt, now+passiveProbe)
+	}
 }
 
 // OnAck applies an acknowledgement of our datagrams.

@@ -76,7 +76,7 @@ func nonsense(o *owner, rng *rand.Rand, p *Path, h Handle) {
 		}
 		b.Proven(o.now, p)
 	case 10:
-		b.SetBackup(o.now, p, rng.IntN(2) == 0)
+		b.SetTerms(o.now, p, Terms{Backup: rng.IntN(2) == 0})
 	case 11:
 		b.Offer(o.now, FlowKey(100+rng.IntN(2)), rng.IntN(50_000), rng.IntN(50_000), rng.IntN(2) == 0)
 	}

@@ -7,9 +7,11 @@ const (
 	// ackEvery: with a 1400-byte datagram, one ACK for 22 kB; at 50 Mb/s that is 280 ACKs/s, 0.2 % of the rate.
 	ackEvery = 16
 	// ackDelayMin and ackDelayMax bound how long the first unacknowledged datagram waits: an eighth of the
-	// round trip, so that feedback stays fresh on short paths and cheap on long ones.
-	ackDelayMin = 5 * time.Millisecond
-	ackDelayMax = 25 * time.Millisecond
+	// round trip, so that feedback stays fresh on short paths and cheap on long ones. Where half a round trip is shorter
+	// than ackDelayMin it is half a round trip, down to what timers can do, or a window would wait for its acknowledgement.
+	ackDelayMin   = 5 * time.Millisecond
+	ackDelayMax   = 25 * time.Millisecond
+	ackDelayLeast = time.Millisecond
 	// ackQuick: the first datagrams after an idle time are acknowledged in pairs, since start-up doubles on every round.
 	ackQuick     = 64
 	ackQuickIdle = 500 * time.Millisecond
@@ -66,7 +68,12 @@ func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time
 		in.due = now
 		return
 	}
-	in.due = min(in.due, now+min(max(srtt/8, ackDelayMin), ackDelayMax))
+	in.due = min(in.due, now+ackDelay(srtt))
+}
+
+// ackDelay is how long the first unacknowledged datagram waits.
+func ackDelay(srtt time.Duration) time.Duration {
+	return min(max(srtt/8, min(srtt/2, ackDelayMin), ackDelayLeast), ackDelayMax)
 }
 
 // Ack is an acknowledgement of one path's datagrams, as it is reported to and by the peer. Ranges is only valid until

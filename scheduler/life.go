@@ -8,7 +8,7 @@ import (
 
 const (
 	// Probe intervals: while suspect 50 ms, doubled up to 1 s; a path in order but idle is probed once a second, a
-	// metered one every 20 s (unless it is all there is), which also keeps address translations alive
+	// metered one every 20 s (while it is down, only if there is another), which also keeps address translations alive
 	// (research/transport.md §7).
 	probeFirst   = 50 * time.Millisecond
 	probeMax     = time.Second
@@ -73,12 +73,6 @@ func (b *Bond) Close(now time.Duration, p *Path) {
 	}
 	b.reinject(now, p)
 	b.to(now, p, Closed)
-}
-
-// SetBackup changes whether the path is a backup.
-func (b *Bond) SetBackup(now time.Duration, p *Path, backup bool) {
-	p.Config.Backup = backup
-	b.refresh(now)
 }
 
 // suspect stops new data on p and gives everything outstanding to the other paths at once.
@@ -184,8 +178,11 @@ func (b *Bond) reportLoss(now time.Duration, p *Path, bytes int) {
 
 // probeIdleWait is how long a path in order may be silent before it is probed.
 func (p *Path) probeIdleWait() time.Duration {
-	if p.Config.Metered && p.Config.Backup {
+	switch {
+	case p.Config.Metered:
 		return probeMetered
+	case p.watched:
+		return probeWatched
 	}
 	return probeIdle
 }
@@ -241,12 +238,13 @@ func (b *Bond) abandon(now time.Duration, p *Path, until time.Duration) {
 func (b *Bond) refresh(now time.Duration) {
 	b.refreshAt = now + refreshEvery
 	b.active = b.active[:0]
+	b.fullness.look(now, b.waiting)
 	primary := false
 	for _, p := range b.paths {
-		primary = primary || p.state == Up && !p.Config.Backup
+		primary = primary || p.state == Up && !p.Config.Backup && !p.Config.Drain
 	}
 	for _, p := range b.paths {
-		if p.state != Up || primary && p.Config.Backup {
+		if p.state != Up || !b.mayCarry(p, primary) {
 			continue
 		}
 		placed := false

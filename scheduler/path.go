@@ -44,6 +44,8 @@ func (s State) String() string {
 type PathConfig struct {
 	Group   uint8   // paths of one uplink share a group
 	Backup  bool    // carries data only while no other path is up
+	Full    bool    // a backup that also does while all others are full
+	Drain   bool    // takes nothing new, whatever else there is
 	Metered bool    // probed rarely, never carries copies
 	MaxRate float64 // cap, bytes/s; 0 means none
 	MTU     int     // largest datagram (UDP payload), bytes
@@ -83,6 +85,7 @@ type Path struct {
 	probeAt      time.Duration // next probe
 	probeDue     bool
 	probesAnswer int  // answered in a row while down
+	watched      bool // Bond.Watch is on
 	declined     bool // ECF passed it over last time
 	rateAtDown   float64
 

@@ -22,6 +22,12 @@ const (
 	// controller learns what the inner slow start already sends.
 	startingTarget = 60 * time.Millisecond
 	startingFor    = 2 * time.Second // of a flow's life
+	// From a loss of lossyPath on, holes are the rule rather than the exception: at 30 Mb/s one in 200 ms or less.
+	lossyPath     = .002
+	repairBacklog = 100 * time.Millisecond
+	// thinBacklog packets may stand at the least: on a line of 1 Mb/s one takes longer than CoDel's target, and below four in flight
+	// an inner TCP that loses one cannot tell by the next ones (RFC 5681 §3.2) and waits for its timer.
+	thinBacklog = 4
 	// bulkDrain: what a bulk flow has queued is only the beginning of what it will send.
 	bulkDrain = 4
 	// sparseOver: sparse packets may exceed the window by two datagrams, as RFC 9002 §7.5 allows probes to.
@@ -200,7 +206,7 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 		return lim
 	}
 	minD, maxD, slow := Never, -Never, time.Duration(0)
-	starting := false
+	rate, starting, lossy := 0.0, false, false
 	for _, p := range b.active {
 		d, _ := p.Delay()
 		minD = min(minD, d)
@@ -209,10 +215,19 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 		if d, _ := p.Delay(); d-minD <= spreadOrdered {
 			maxD = max(maxD, d)
 			slow = max(slow, p.rtt.srtt())
+			rate += p.Rate()
+			lossy = lossy || p.loss > lossyPath
 			starting = starting || p.ctl.Starting()
 		}
 	}
 	lim.target = max(codelTarget, 2*(maxD-minD)+10*time.Millisecond)
+	if rate > 0 && f.class == Ordered {
+		lim.target = max(lim.target, seconds(thinBacklog*maxPacket/rate))
+	}
+	if lossy && f.class == Ordered {
+		// While a hole is being repaired the inner sender hears nothing for about a round trip; the queue has to last that long.
+		lim.target += min(slow, repairBacklog)
+	}
 	if starting && f.class == Ordered && now-f.born < startingFor {
 		// The queue stands because the path is still being measured, not because it is full.
 		lim.target += startingTarget

@@ -127,3 +127,32 @@ func TestCodelLeavesAShortQueueAlone(t *testing.T) {
 		t.Errorf("%d drops", b.queue.drops)
 	}
 }
+
+// CoDel's target is no measure for a line on which one packet takes longer, nor for one whose holes are repaired all the time.
+func TestTargetFollowsTheLine(t *testing.T) {
+	target := func(change func(p *Path)) time.Duration {
+		b := lone(t, 1)
+		p := b.paths[0]
+		p.rtt.update(50 * ms)
+		p.ctl.Restart(0, 10e6)
+		if change != nil {
+			change(p)
+		}
+		f := b.flowFor(0, 1, Ordered)
+		return b.limits(time.Minute, f).target
+	}
+	plain := target(nil)
+	if plain != 10*ms {
+		t.Errorf("a fast clean line: %v", plain)
+	}
+	if d := target(func(p *Path) { p.loss = .01 }); d != plain+50*ms {
+		t.Errorf("1 %% lost at a round trip of 50 ms: %v, want a round trip more", d)
+	}
+	thin := target(func(p *Path) {
+		p.rtt = rttEstimator{}
+		p.rtt.update(400 * ms) // the first window in 400 ms: 118 kB/s
+	})
+	if want := seconds(thinBacklog * maxPacket / (32 * 1472 / .4)); thin != want {
+		t.Errorf("a thin line: %v, want four packets, %v", thin, want)
+	}
+}

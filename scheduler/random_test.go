@@ -66,7 +66,7 @@ func (w *world) mischief() {
 	case 7:
 		w.b.Proven(w.now, p)
 	case 8:
-		w.b.SetBackup(w.now, p, !p.Config.Backup)
+		w.b.SetTerms(w.now, p, Terms{Backup: !p.Config.Backup, Metered: p.Config.Metered})
 	case 9:
 		p.SetMTU([]int{1252, 1300, 1472}[w.rng.IntN(3)])
 	case 10:

@@ -303,7 +303,7 @@ func (s *player) command(name string, a *args, p *Path) error {
 
 	case "backup": // backup ID on|off
 		a.is("off")
-		s.b.SetBackup(s.now, p, a.is("on"))
+		s.b.SetTerms(s.now, p, Terms{Backup: a.is("on"), Metered: p.Config.Metered})
 
 	case "mtu": // mtu ID BYTES
 		n, err := strconv.Atoi(a.words[1])

@@ -40,7 +40,7 @@ func (s *Session) deliverOrdered(now time.Duration, kind wire.Kind, flow, seq ui
 		s.drainReorder()
 		return false
 	}
-	h := s.keep(out)
+	h := s.keep(out, 0)
 	var d scheduler.Drop
 	if kind == wire.KindNumbered || kind == wire.KindNumberedPartial {
 		d = s.reorder.PushAtOnce(now, flow, seq, h)

@@ -18,6 +18,7 @@
 // # A packet's way
 //
 //	send.go      PushPackets, PullDatagrams: classify, queue, place, frame, seal
+//	super.go     super-packets: cut into the datagrams they leave in
 //	receive.go   PushDatagrams: open, replay check, frames
 //	deliver.go   PullPackets: order, check, hand out
 //	path.go      paths: challenge and response, addresses, status

@@ -20,6 +20,15 @@ type PathSpec struct {
 	Backup  bool
 	Metered bool
 	MaxRate float64 // cap in bytes/s; 0 means none
+
+	Full        bool    // a backup that carries data also while all others are full
+	Drain       bool    // nothing new is sent, by either end
+	PeerMaxRate float64 // cap of the peer's sending in bytes/s, which it is told; 0 means none
+}
+
+// terms is what of a spec both ends go by.
+func (p *PathSpec) terms() scheduler.Terms {
+	return scheduler.Terms{Backup: p.Backup, Full: p.Full, Drain: p.Drain, Metered: p.Metered}
 }
 
 // path is what the session knows of a path beside the scheduler.
@@ -44,6 +53,7 @@ type path struct {
 	status   wire.PathStatus
 	statusAt uint64 // sequence of the last status that was sent and not lost
 	known    uint64 // sequence of the peer's last status
+	caps     pathCaps
 
 	mtu       mtuSearch
 	epochPN   uint64 // first packet number of the current key epoch
@@ -85,13 +95,11 @@ func (s *Session) AddPath(now time.Duration, spec PathSpec) (PathID, error) {
 		return 0, errPaths
 	}
 	p := s.newPath(now, PathID(s.nextID), spec.To, spec.MTU, scheduler.PathConfig{
-		Group: spec.Group, Backup: spec.Backup, Metered: spec.Metered, MaxRate: spec.MaxRate, MTU: baseMTU,
+		Group: spec.Group, MTU: baseMTU,
 	})
 	p.name = spec.Name
-	p.status = wire.PathStatus{Path: uint8(p.id), Seq: 1, Group: spec.Group, Metered: spec.Metered}
-	if spec.Backup {
-		p.status.State = wire.PathBackup
-	}
+	p.status = wire.PathStatus{Path: uint8(p.id), Group: spec.Group}
+	s.setTerms(now, p, &spec)
 	return p.id, nil
 }
 
@@ -138,20 +146,6 @@ func (s *Session) MovePath(now time.Duration, id PathID, to Endpoint, ifMTU int)
 	p.sched.SetMTU(baseMTU)
 	p.mtu.begin(ifMTU, to.Remote.Addr())
 	s.bond.Revalidate(now, p.sched)
-	s.after(now)
-}
-
-// SetBackup changes whether a path is a backup, at both ends.
-func (s *Session) SetBackup(now time.Duration, id PathID, backup bool) {
-	p := s.path(id)
-	if p == nil || p.sched.State() == scheduler.Closed || p.sched.Config.Backup == backup {
-		return
-	}
-	p.status.State, p.status.Seq = wire.PathAvailable, p.status.Seq+1
-	if backup {
-		p.status.State = wire.PathBackup
-	}
-	s.bond.SetBackup(now, p.sched, backup)
 	s.after(now)
 }
 
@@ -214,14 +208,18 @@ func (s *Session) pathStatus(now time.Duration, st wire.PathStatus) {
 	}
 	p.known = st.Seq
 	if !s.cfg.Initiator {
-		p.sched.Config.Group, p.sched.Config.Metered = st.Group, st.Metered
+		p.sched.Config.Group = st.Group
 	}
 	if st.State == wire.PathClosed {
 		s.bond.Close(now, p.sched)
 		p.mtu.at = Never
 		return
 	}
-	s.bond.SetBackup(now, p.sched, st.State == wire.PathBackup)
+	metered := p.sched.Config.Metered
+	if !s.cfg.Initiator {
+		metered = st.Metered
+	}
+	s.bond.SetTerms(now, p.sched, scheduler.Terms{Backup: st.State == wire.PathBackup, Full: st.Full, Drain: st.Drain, Metered: metered})
 }
 
 // wantsControl reports whether the session has something to say on p now.
@@ -284,6 +282,7 @@ func (s *Session) control(now time.Duration, p *path) Out {
 	if p.status.Seq > p.statusAt {
 		p.statusAt = p.status.Seq
 		dg = wire.AppendPathStatus(dg, false, p.status)
+		dg = p.appendCap(dg)
 		s.chunks = append(s.chunks, fact(factStatus, uint64(p.id)))
 		d.Eliciting = true
 	}

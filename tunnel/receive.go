@@ -160,6 +160,12 @@ func (s *Session) controlFrame(now time.Duration, p *path, a *Arrival, kind wire
 			return false
 		}
 		s.pathStatus(now, st)
+	case wire.KindPathCap:
+		c, err := wire.ParsePathCap(body)
+		if err != nil {
+			return false
+		}
+		s.peerCap(c)
 	case wire.KindClose:
 		_, reason, err := wire.ParseClose(body)
 		if err != nil {

@@ -16,16 +16,26 @@ import (
 //  3. pullData: the scheduler binds a packet to a path; small ones that wait anyway share the datagram.
 //  4. begin, finish: header, timestamp, frames, seal, and the record for loss detection.
 
-// PushPackets takes IP packets from the TUN device.
+// PushPackets takes IP packets from the TUN device. A super-packet stays whole until its pieces leave; each is queued,
+// placed, lost and sent again for itself.
 func (s *Session) PushPackets(now time.Duration, ps []*buf.Buf) {
 	for _, b := range ps {
 		x, ok := parsePacket(b.Bytes(), s.seed)
-		if !ok {
+		if !ok || b.Segment != 0 && !soundSuper(b, x) {
 			s.drops.Malformed++
 			b.Release()
 			continue
 		}
-		s.bond.Enqueue(now, x.key, x.class, s.keep(b), b.Len(), x.ecn == 1 || x.ecn == 2)
+		ect := x.ecn == 1 || x.ecn == 2
+		if b.Segment == 0 {
+			s.bond.Enqueue(now, x.key, x.class, s.keep(b, 0), b.Len(), ect)
+			continue
+		}
+		n := pieces(b)
+		b.Share(n - 1)
+		for i := range n {
+			s.bond.Enqueue(now, x.key, x.class, s.keep(b, i), pieceLen(b, i), ect)
+		}
 	}
 	s.after(now)
 }
@@ -120,23 +130,28 @@ func (s *Session) pullData(now time.Duration) (Out, bool) {
 			continue
 		}
 		packet := s.slots[g.Handle]
+		kind := packetKind(g, packet.buf.CsumOffset != 0)
+		if g.Ordered {
+			dg = wire.AppendOrderedHeader(dg, kind, last, g.Flow, uint16(g.Seq), g.Size)
+		} else {
+			dg = wire.AppendPacketHeader(dg, kind, last, g.Size)
+		}
+		at := len(dg)
+		if packet.buf.Segment != 0 {
+			dg = appendCut(dg, packet.buf, packet.piece)
+		} else {
+			dg = append(dg, packet.buf.Bytes()...)
+		}
 		if g.Mark {
-			markCE(packet.Bytes())
+			markCE(dg[at:])
 		}
 		// The outer header carries the inner codepoint (RFC 6040 §4.1) where all packets of the datagram agree.
-		switch e := innerECN(packet.Bytes()); {
+		switch e := innerECN(dg[at:]); {
 		case i == 0:
 			ecn = e
 		case e != ecn:
 			ecn = 0
 		}
-		kind := packetKind(g, packet.CsumOffset != 0)
-		if g.Ordered {
-			dg = wire.AppendOrderedHeader(dg, kind, last, g.Flow, uint16(g.Seq), packet.Len())
-		} else {
-			dg = wire.AppendPacketHeader(dg, kind, last, packet.Len())
-		}
-		dg = append(dg, packet.Bytes()...)
 		if g.Ordered {
 			s.chunks = append(s.chunks, g.Chunk())
 		} else {

@@ -59,6 +59,9 @@ type Config struct {
 	Sources                []netip.Prefix // inner source addresses accepted from the peer; nil accepts any
 	Policy                 scheduler.Policy
 	Limits                 Limits
+	// Spent, if not nil, gets each block given to StreamWrite back once the peer has all of it. The blocks of a stream that was reset
+	// do not come back. It must not call the session.
+	Spent func(block []byte)
 }
 
 // maxPaths bounds the paths of a session that are not closed; the peer cannot make us keep more.
@@ -76,7 +79,7 @@ type Session struct {
 	paths   []*path // in order of ID
 	nextID  int
 
-	slots []*buf.Buf // packets by scheduler.Handle, nil where free
+	slots []slot // packets by scheduler.Handle, without buffer where free
 	free  []scheduler.Handle
 
 	released queue[*buf.Buf] // packets for PullPackets
@@ -281,22 +284,28 @@ func (s *Session) tuneHold(now time.Duration) {
 	}
 }
 
+// slot is a packet the session keeps: a buffer of its own, or a piece of a super-packet.
+type slot struct {
+	buf   *buf.Buf
+	piece int
+}
+
 // keep gives a packet a handle.
-func (s *Session) keep(b *buf.Buf) scheduler.Handle {
+func (s *Session) keep(b *buf.Buf, piece int) scheduler.Handle {
 	if n := len(s.free); n > 0 {
 		h := s.free[n-1]
 		s.free = s.free[:n-1]
-		s.slots[h] = b
+		s.slots[h] = slot{b, piece}
 		return h
 	}
-	s.slots = append(s.slots, b)
+	s.slots = append(s.slots, slot{b, piece})
 	return scheduler.Handle(len(s.slots) - 1)
 }
 
 // take ends a handle and returns its packet.
 func (s *Session) take(h scheduler.Handle) *buf.Buf {
-	b := s.slots[h]
-	s.slots[h] = nil
+	b := s.slots[h].buf
+	s.slots[h] = slot{}
 	s.free = append(s.free, h)
 	return b
 }

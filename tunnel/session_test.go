@@ -309,7 +309,7 @@ func TestCloseReachesThePeer(t *testing.T) {
 func TestBackupPathCarriesOnlyWhenAlone(t *testing.T) {
 	p := newPair(t, 1, linkV, linkA)
 	p.run(200*ms, nil)
-	p.ends[0].s.SetBackup(p.now, 1, true)
+	p.ends[0].s.SetTerms(p.now, 1, PathSpec{Backup: true})
 	p.run(p.now+100*ms, nil)
 	before := p.ends[0].s.paths[1].sched.Stats.SentBytes
 	each := p.greedy(64 << 10)

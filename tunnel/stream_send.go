@@ -147,7 +147,9 @@ func (s *Session) pieceArrived(now time.Duration, a scheduler.StreamPiece) {
 		if b.off+uint64(len(b.data)) > h.acked {
 			break
 		}
-		h.blocks.pop()
+		if spent := h.blocks.pop(); s.cfg.Spent != nil {
+			s.cfg.Spent(spent.data)
+		}
 	}
 	if st.aborting && h.acked >= h.written {
 		s.StreamReset(now, st.id, st.resetCode)

@@ -32,21 +32,30 @@ func newKeys() (*keys, error) {
 
 // gatewayConfig and exitConfig are what the daemons run with: nothing but the
 // least a user has to write, and where the key is.
-func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool) string {
+func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode, exit, tables string) string {
 	var list []string
 	for r := range max(1, remotes) {
 		list = append(list, fmt.Sprintf("%q", remote(r).String()))
 	}
-	text := fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n",
-		keyFile, strings.Join(list, ", "), exitPublic)
+	text := fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[exit]\naddress = [%s]\nkey = %q\n%s",
+		keyFile, strings.Join(list, ", "), exitPublic, exit)
 	if !streams {
 		text += "[stream]\nintercept = false\n"
+	} else if mode != "auto" {
+		if mode == "" {
+			mode = "bond"
+		}
+		text += fmt.Sprintf("[stream]\nmode = %q\n", mode)
 	}
-	return text
+	return text + tables
 }
 
-func exitConfig(keyFile, gatewayPublic string) string {
-	return fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
+func exitConfig(keyFile, gatewayPublic string, bench bool) string {
+	text := fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
+	if bench {
+		text += "[stream]\nbench = true\n"
+	}
+	return text
 }
 
 // Places of the daemon's files, below runDir.
@@ -73,6 +82,9 @@ func (l *Lab) StartBond(ctx context.Context) error {
 		l.keys = k
 	}
 	if err := l.StartExit(ctx); err != nil {
+		return err
+	}
+	if err := l.startRelays(ctx); err != nil {
 		return err
 	}
 	if err := l.StartGateway(ctx); err != nil {
@@ -124,14 +136,15 @@ func (l *Lab) WaitStreams(ctx context.Context, timeout time.Duration) error {
 // StartGateway and StartExit run bondd on one side. They return when the
 // process exists.
 func (l *Lab) StartGateway(ctx context.Context) error {
+	exit, tables := l.homeConfig()
 	return l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(keyFile string) string {
-		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams) + l.cfg.Extra
+		return gatewayConfig(keyFile, l.keys.exitPublic, l.cfg.Remotes, l.cfg.Streams, l.cfg.Mode, exit, tables) + l.cfg.Extra
 	})
 }
 
 func (l *Lab) StartExit(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Exit, l.keys.exit, func(keyFile string) string {
-		return exitConfig(keyFile, l.keys.gatewayPublic)
+		return exitConfig(keyFile, l.keys.gatewayPublic, l.cfg.Bench)
 	})
 }
 
@@ -143,7 +156,7 @@ func (l *Lab) startDaemon(ctx context.Context, h *Host, key string, conf func(ke
 	if err := h.call(ctx, "file", fileArgs{configName, conf(keyFile)}, &file); err != nil {
 		return err
 	}
-	args := daemonArgs{Config: file}
+	args := daemonArgs{Role: roleDaemon, Config: file}
 	if l.cfg.Profiles != "" {
 		args.Profile = filepath.Join(l.cfg.Profiles, h.name+".pprof")
 	}
@@ -161,7 +174,7 @@ func (l *Lab) StopBond(ctx context.Context) error {
 	for _, h := range []*Host{l.Gateway, l.Exit} {
 		errs = append(errs, h.call(ctx, "daemon.stop", stopArgs{}, nil))
 	}
-	errs = append(errs, l.forwarding(ctx, true))
+	errs = append(errs, l.stopRelays(ctx), l.forwarding(ctx, true))
 	return errors.Join(errs...)
 }
 
@@ -177,6 +190,13 @@ func (l *Lab) ProcessorTime(ctx context.Context) (time.Duration, error) {
 		sum += t
 	}
 	return sum, nil
+}
+
+// Memory is the resident memory of the daemon of a host, bytes.
+func (l *Lab) Memory(ctx context.Context, h *Host) (int64, error) {
+	var n int64
+	err := h.call(ctx, "daemon.memory", nil, &n)
+	return n, err
 }
 
 // Status is what the daemon of a host says about itself, as `bondd status`.

@@ -26,6 +26,7 @@ type daemon struct {
 }
 
 type daemonArgs struct {
+	Role    string `json:"role"`              // roleDaemon or rolePeer
 	Config  string `json:"config"`            // path of the configuration
 	Profile string `json:"profile,omitempty"` // path of a CPU profile to write
 }
@@ -40,7 +41,7 @@ func (h *host) startDaemon(_ context.Context, a daemonArgs) (int, error) {
 	if d.cmd != nil {
 		return 0, errors.New("the daemon runs already")
 	}
-	cmd := self(roleDaemon, 0)
+	cmd := self(a.Role, 0)
 	cmd.Env = append(cmd.Env, envConfig+"="+a.Config, envProfile+"="+a.Profile)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -112,25 +113,28 @@ func (h *host) daemonUsage(context.Context, struct{}) (time.Duration, error) {
 	return d.spent + t, err
 }
 
-// processTime reads utime and stime of a process: fields 14 and 15 of
-// /proc/PID/stat, in ticks of 10 ms (proc(5); USER_HZ is 100 everywhere).
-func processTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// daemonMemory is the resident memory of the daemon in bytes.
+func (h *host) daemonMemory(context.Context, struct{}) (int64, error) {
+	d := &h.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil {
+		return 0, errors.New("no daemon runs")
+	}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(d.cmd.Process.Pid) + "/statm")
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name may hold spaces
-	fields := bytes.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("unexpected form of /proc/PID/stat")
+	fields := bytes.Fields(text) // proc(5): total, resident, ... in pages
+	if len(fields) < 2 {
+		return 0, errors.New("unexpected form of /proc/PID/statm")
 	}
-	var ticks uint64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseUint(string(f), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// processTime is the user and system time of a process, to the kernel's 10 ms.
+func processTime(pid int) (time.Duration, error) {
+	p, err := readProcStat(pid)
+	return time.Duration(p.ticks) * 10 * time.Millisecond, err
 }

@@ -31,8 +31,10 @@
 //	host.go          a host as its parent sees it; hostmain.go, hostnet.go, hoststate.go,
 //	                 daemon.go, daemonmain.go: from inside
 //	emulator.go      packets through links in real time; emulatormain.go: its process
+//	exec.go          programs inside a host
 //	traffic.go       the traffic generator: tcp.go, fetch.go, udp.go, ping.go; series.go: what it returns
 //	clock.go         time and priorities; spinner.go
+//	load.go          what else the machine did meanwhile: may a figure be believed?
 //
 // # Goroutines
 //
@@ -42,6 +44,8 @@
 // In the emulator's process one goroutine owns all links.
 //
 // # Known weaknesses
+//
+// Relays and a VPN over an uplink are in home.go.
 //
 // One uplink is one queue per direction; uplinks do not share a line (a set with
 // several remotes over one line does). There is no address translation between

@@ -24,6 +24,8 @@ type packet struct {
 type direction struct {
 	from, to int // file descriptors
 	link     *link.Link[*packet]
+	strip    bool   // MPTCP options are removed
+	noUDP    bool   // UDP is dropped
 	failed   uint64 // writes the kernel refused
 }
 
@@ -118,7 +120,10 @@ func (e *emulator) accept(d *direction) {
 			return
 		}
 		p.n = n
-		if !d.link.Send(e.now(), n, p).Accepted() {
+		if d.strip {
+			stripMPTCP(p.data[:n])
+		}
+		if d.noUDP && isUDP(p.data[:n]) || !d.link.Send(e.now(), n, p).Accepted() {
 			e.free = append(e.free, p)
 		}
 	}

@@ -45,7 +45,16 @@ func emulatorMain() int {
 			for i := range fds {
 				fds[i] = [2]int{3 + 2*i, 4 + 2*i}
 			}
-			e, err = newEmulator(a.Uplinks, fds, a.Seed)
+			if e, err = newEmulator(a.Uplinks, fds, a.Seed); err == nil {
+				e.do(func(time.Duration) {
+					for _, i := range a.Strip {
+						e.dirs[2*i].strip, e.dirs[2*i+1].strip = true, true
+					}
+					for _, i := range a.NoUDP {
+						e.dirs[2*i].noUDP, e.dirs[2*i+1].noUDP = true, true
+					}
+				})
+			}
 			return struct{}{}, err
 		}),
 		"change": op(func(_ context.Context, c Change) (struct{}, error) {
@@ -76,6 +85,8 @@ func emulatorMain() int {
 type emulatorArgs struct {
 	Uplinks []Uplink `json:"uplinks"`
 	Seed    uint64   `json:"seed"`
+	Strip   []int    `json:"strip,omitempty"`
+	NoUDP   []int    `json:"no_udp,omitempty"`
 }
 
 // Change is a change to both directions of an uplink while it runs. Nil leaves
@@ -119,7 +130,7 @@ func (l *Lab) startEmulator(ctx context.Context) (err error) {
 		f.Close()
 	}
 	l.devices = nil
-	return l.emulator.call(ctx, "open", emulatorArgs{l.cfg.Uplinks, l.cfg.Seed}, nil)
+	return l.emulator.call(ctx, "open", emulatorArgs{l.cfg.Uplinks, l.cfg.Seed, l.cfg.Strip, l.cfg.NoUDP}, nil)
 }
 
 // Change changes an uplink.

@@ -21,6 +21,7 @@ type FetchSpec struct {
 	Every      time.Duration `json:"every"` // between two starts; 0: each starts a moment after the one before has ended
 	Timeout    time.Duration `json:"timeout"`
 	Congestion string        `json:"congestion"` // "" means DefaultCongestion
+	Multipath  bool          `json:"multipath"`  // by the kernel's MPTCP
 }
 
 // fetchPause is between two downloads one after the other: what the last one
@@ -105,7 +106,7 @@ func (a FetchSpec) one(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	begin := Now()
-	conn, err := tcpArgs{TCPSpec: TCPSpec{Source: a.Source, Server: a.Server, Congestion: a.Congestion}}.dial(ctx)
+	conn, err := tcpArgs{TCPSpec: TCPSpec{Source: a.Source, Server: a.Server, Congestion: a.Congestion, Multipath: a.Multipath}}.dial(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -31,6 +31,8 @@ func HostMain() {
 		code = hostMain()
 	case roleDaemon:
 		code = daemonMain()
+	case rolePeer:
+		code = wireGuardMain()
 	case roleSpin:
 		code = spinMain()
 	case roleLinks:
@@ -77,23 +79,37 @@ func hostMain() int {
 	}
 	h := &host{spawner: newSpawner(), traffic: newTraffic()}
 	ops := map[string]operation{
-		"hello":        op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
-		"net":          op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
-		"tun":          op(h.tun),
-		"file":         op(h.file),
-		"state":        op(netState),
-		"daemon.start": op(h.startDaemon),
-		"daemon.stop":  op(h.stopDaemon),
-		"daemon.usage": op(h.daemonUsage),
+		"hello":     op(func(context.Context, struct{}) (int, error) { return os.Getpid(), nil }),
+		"net":       op(func(_ context.Context, steps []netStep) (struct{}, error) { return struct{}{}, applySteps(steps) }),
+		"tun":       op(h.tun),
+		"file":      op(h.file),
+		"multipath": op(multipath),
+		"netcheck": op(func(ctx context.Context, file string) (*endpoints.Netcheck, error) {
+			cfg, err := config.Load(file)
+			if err != nil {
+				return nil, err
+			}
+			return endpoints.CheckNetwork(ctx, cfg), nil
+		}),
+		"state":         op(netState),
+		"daemon.start":  op(h.startDaemon),
+		"daemon.stop":   op(h.stopDaemon),
+		"daemon.usage":  op(h.daemonUsage),
+		"daemon.memory": op(h.daemonMemory),
 		"daemon.status": op(func(ctx context.Context, _ struct{}) (*endpoints.Status, error) {
 			return endpoints.ReadStatus(ctx, config.DefaultControl) // in the host's own /run
 		}),
+		"exec":        op(h.exec),
+		"exec.end":    op(h.endPrograms),
+		"exec.usage":  op(h.programTime),
 		"serve":       op(h.traffic.serve),
 		"tcp.run":     op(h.traffic.tcpRun),
 		"tcp.collect": op(h.traffic.tcpCollect),
 		"tcp.fetch":   op(h.traffic.fetch),
 		"udp.run":     op(h.traffic.udpRun),
 		"udp.collect": op(h.traffic.udpCollect),
+		"flood.count": op(floodCount),
+		"flood.send":  op(floodSend),
 		"ping":        op(ping),
 	}
 	maps.Copy(ops, testOps)
@@ -106,6 +122,8 @@ type host struct {
 	spawner *spawner
 	traffic *traffic
 	daemon  daemon
+
+	programs programs
 }
 
 type tunArgs struct {

@@ -16,11 +16,11 @@ import (
 // netStep is one change to a host's network, as `ip` and `sysctl` would make
 // it. Do selects which of the other fields count.
 type netStep struct {
-	Do     string `json:"do"` // "up", "down", "running", "veth", "addr", "route", "rule", "sysctl"
+	Do     string `json:"do"` // "up", "down", "running", "veth", "vxlan", "addr", "route", "rule", "sysctl"
 	Link   string `json:"link,omitempty"`
 	Peer   string `json:"peer,omitempty"`     // veth: name of the other end
 	Pid    int    `json:"pid,omitempty"`      // veth: whose namespace gets the other end
-	Addr   string `json:"addr,omitempty"`     // addr: prefix; route: destination, "" = default v4; rule: source prefix
+	Addr   string `json:"addr,omitempty"`     // addr: prefix; route: destination, "" = default v4; rule: source prefix, or destination with Value "to"
 	Via    string `json:"via,omitempty"`      // route: gateway
 	Table  int    `json:"table,omitempty"`    // route, rule
 	Metric int    `json:"metric,omitempty"`   // route
@@ -33,6 +33,8 @@ func (s netStep) String() string {
 	switch s.Do {
 	case "veth":
 		return fmt.Sprintf("ip link add %s type veth peer name %s netns %d", s.Link, s.Peer, s.Pid)
+	case "vxlan":
+		return fmt.Sprintf("ip link add %s type vxlan id 1 local %s remote %s dstport 4789", s.Link, s.Addr, s.Via)
 	case "addr":
 		return fmt.Sprintf("ip address add %s dev %s", s.Addr, s.Link)
 	case "route":
@@ -83,6 +85,16 @@ func (s netStep) apply() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = s.Link
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: s.Peer, PeerNamespace: netlink.NsPid(s.Pid)})
+	case "vxlan":
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU = s.Link, 1450
+		if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: 1, SrcAddr: net.ParseIP(s.Addr), Group: net.ParseIP(s.Via), Port: 4789}); err != nil {
+			return err
+		}
+		if !haveIPv6() {
+			return nil
+		}
+		return sysctl("net.ipv6.conf."+s.Link+".disable_ipv6", "1").apply() // no router solicitations over the line
 	case "addr":
 		link, err := netlink.LinkByName(s.Link)
 		if err != nil {
@@ -102,7 +114,12 @@ func (s netStep) apply() error {
 		if err != nil {
 			return err
 		}
-		rule.Src, rule.Table, rule.Priority = src, s.Table, s.Prio
+		rule.Table, rule.Priority = s.Table, s.Prio
+		if s.Value == "to" {
+			rule.Dst = src
+		} else {
+			rule.Src = src
+		}
 		return netlink.RuleAdd(rule)
 	case "sysctl":
 		path := filepath.Join("/proc/sys", strings.ReplaceAll(s.Link, ".", "/"))

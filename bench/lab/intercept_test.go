@@ -104,7 +104,7 @@ func testEcho(_ context.Context, port int) (struct{}, error) {
 // TestInterception is what the interception and the proxies promise, through both daemons on real kernels: connections of the LAN and of the
 // gateway itself, IPv6 where the exit has it, refusals that look like what they are, and datagrams of SOCKS clients.
 func TestInterception(t *testing.T) {
-	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Extra: "[stream]\nsocks = [\"192.168.77.1:1080\"]\n"})
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "auto", Extra: "[stream]\nmode = \"bond\"\nsocks = [\"192.168.77.1:1080\"]\n"})
 	ctx := t.Context()
 	must := func(err error) {
 		t.Helper()

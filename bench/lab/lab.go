@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -14,18 +15,27 @@ import (
 type Config struct {
 	Uplinks []Uplink
 	Remotes int       // addresses of the exit; 0 means 1
+	Home    *Home     // relays and a VPN; nil for neither
 	Seed    uint64    // of the accidents on the links
 	Log     io.Writer // where to copy what hosts and daemons print; may be nil
 	// Profiles is a directory for CPU profiles of the daemons, gateway.pprof and
 	// exit.pprof, written when they end; "" for none.
 	Profiles string
+	Bench    bool   // the exit serves `bondd bench live`
+	Bare     bool   // the uplinks are bare wires: no emulator, no rate, no delay
 	Streams  bool   // the gateway carries TCP as streams, as it does by default; otherwise as packets
-	Extra    string // of the gateway's configuration, behind the least there has to be
+	Extra    string // of the gateway's configuration, behind the least there has to be; with Mode "auto" that has no [stream]
+	// Mode is the gateway's stream.mode; "" means "bond": the stream service alone.
+	Mode    string
+	NoMPTCP []string // hosts on which the kernel's MPTCP is off, by name: "gateway", "exit"
+	Strip   []int    // uplinks on which a box removes the MPTCP option from TCP packets
+	NoUDP   []int    // uplinks on which a box drops UDP
 }
 
 // Lab is a running lab. Its measuring methods may be used side by side.
 type Lab struct {
 	LAN, Gateway, Exit, Server *Host
+	Relays                     []*Host
 
 	cfg      Config
 	spawner  *spawner
@@ -43,6 +53,11 @@ func Open(ctx context.Context, cfg Config) (*Lab, error) {
 	for _, u := range cfg.Uplinks {
 		if err := u.Link.Check(); err != nil {
 			return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
+		}
+	}
+	for _, i := range slices.Concat(cfg.Strip, cfg.NoUDP) {
+		if i < 0 || i >= len(cfg.Uplinks) {
+			return nil, fmt.Errorf("there is no uplink %d: there are %d, from 0", i, len(cfg.Uplinks))
 		}
 	}
 	l := &Lab{cfg: cfg, spawner: newSpawner()}
@@ -64,14 +79,25 @@ func (l *Lab) open(ctx context.Context) error {
 		}
 		*h.to = host
 	}
+	if l.cfg.Home != nil {
+		for k := range l.cfg.Home.Relays {
+			h, err := startHost(ctx, l.spawner, relayIf(k), l.cfg.Log)
+			if err != nil {
+				return err
+			}
+			l.Relays = append(l.Relays, h)
+		}
+	}
 	if err := l.wire(ctx); err != nil {
 		return err
 	}
 	if err := l.startSpinner(); err != nil {
 		return err
 	}
-	if err := l.startEmulator(ctx); err != nil {
-		return err
+	if !l.cfg.Bare {
+		if err := l.startEmulator(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.forwarding(ctx, true); err != nil {
 		return err
@@ -95,7 +121,7 @@ func (l *Lab) startSpinner() error {
 // hosts are those that run.
 func (l *Lab) hosts() []*Host {
 	var out []*Host
-	for _, h := range []*Host{l.LAN, l.Gateway, l.Exit, l.Server} {
+	for _, h := range append([]*Host{l.LAN, l.Gateway, l.Exit, l.Server}, l.Relays...) {
 		if h != nil {
 			out = append(out, h)
 		}

@@ -51,6 +51,7 @@ const (
 const (
 	roleHost   = "host"   // a host of the lab: serves operations
 	roleDaemon = "daemon" // bondd itself, inside a host
+	rolePeer   = "peer"   // wireguard-go, inside a host, to be compared with
 	roleSpin   = "spin"   // keeps the processors awake
 	roleLinks  = "links"  // the emulator; starts itself again as roleUrgent
 	roleUrgent = "urgent" // the emulator, with precedence over ordinary processes

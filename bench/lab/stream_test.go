@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -18,18 +19,36 @@ func TestBondStreams(t *testing.T) {
 	if err := l.StartBond(ctx); err != nil {
 		t.Fatal(err)
 	}
+	var void string
 	transfer := func(up bool) {
 		t.Helper()
 		const settle, total = 700 * time.Millisecond, 2 * time.Second
-		r, err := l.TCP(ctx, TCPSpec{Source: LAN4, Up: up, Flows: 1, Duration: total})
-		if err == nil {
-			err = r.Err()
-		}
-		if err != nil {
-			t.Fatal(l.Explain(err))
-		}
-		if rate := r.Mbps(settle, total); rate < 22 { // one line has 20; a busy machine is not held to the sum
-			t.Errorf("up %v: %.1f Mb/s over two lines of 20", up, rate)
+		why := trusted(t, l, func() []string {
+			before := carried(t, l, up)
+			r, err := l.TCP(ctx, TCPSpec{Source: LAN4, Up: up, Flows: 1, Duration: total})
+			if err == nil {
+				err = r.Err()
+			}
+			if err != nil {
+				t.Fatal(l.Explain(err))
+			}
+			sum, lines := uint64(0), carried(t, l, up)
+			for i := range lines {
+				lines[i] -= before[i]
+				sum += lines[i]
+			}
+			for i, n := range lines {
+				if n*30 < sum { // both equal lines, however little time the machine had for them
+					t.Errorf("up %v: line %d carried %d of %d bytes", up, i, n, sum)
+				}
+			}
+			if rate := r.Mbps(settle, total); rate < 22 { // one line has 20
+				return []string{fmt.Sprintf("up %v: %.1f Mb/s over two lines of 20", up, rate)}
+			}
+			return nil
+		})
+		if why != "" {
+			void = why
 		}
 	}
 	transfer(false)
@@ -71,4 +90,23 @@ func TestBondStreams(t *testing.T) {
 	if d := difference(before, state(t, l)); d != "" {
 		t.Errorf("left behind after an orderly end:\n%s", d)
 	}
+	if void != "" {
+		t.Skip("all but the rate is as it should be; " + void)
+	}
+}
+
+// carried is what each line has delivered in one direction, in bytes.
+func carried(t *testing.T, l *Lab, up bool) []uint64 {
+	t.Helper()
+	out := make([]uint64, len(l.cfg.Uplinks))
+	for i := range out {
+		u, d, err := l.LinkStats(t.Context(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out[i] = d.Bytes; up {
+			out[i] = u.Bytes
+		}
+	}
+	return out
 }

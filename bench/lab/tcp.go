@@ -27,6 +27,7 @@ type TCPSpec struct {
 	Flows      int           `json:"flows"`
 	Duration   time.Duration `json:"duration"`
 	Congestion string        `json:"congestion"` // "" means DefaultCongestion
+	Multipath  bool          `json:"multipath"`  // by the kernel's MPTCP
 }
 
 // FlowResult is what became of one TCP connection.
@@ -118,7 +119,7 @@ func (t *traffic) tcpRun(ctx context.Context, a tcpArgs) (TCPResult, error) {
 
 func (a tcpArgs) dial(ctx context.Context) (*net.TCPConn, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return setCongestion(c, a.Congestion) }}
-	d.SetMultipathTCP(false)
+	d.SetMultipathTCP(a.Multipath)
 	if a.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(a.Source, 0))
 	}

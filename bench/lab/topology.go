@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/bondd/bondd/bench/link"
 )
@@ -77,6 +78,13 @@ func (l *Lab) wire(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, h := range l.hosts() {
+		if slices.Contains(l.cfg.NoMPTCP, h.name) {
+			if err := h.net(ctx, sysctl("net.mptcp.enabled", "0")); err != nil {
+				return err
+			}
+		}
+	}
 	// The two wires.
 	steps := []struct {
 		host  *Host
@@ -112,21 +120,32 @@ func (l *Lab) wire(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.cfg.Home != nil {
+		return l.wireHome(ctx)
+	}
 	return nil
 }
 
-// wireUplink makes both TUN devices of an uplink and all routes over it.
+// uplinkDevices makes both ends of an uplink: TUN devices for the emulator, or a bare wire.
+func (l *Lab) uplinkDevices(ctx context.Context, u Uplink) error {
+	if l.cfg.Bare {
+		return l.Gateway.net(ctx, netStep{Do: "veth", Link: u.Name, Peer: u.Name, Pid: l.Exit.pid()})
+	}
+	for _, h := range []*Host{l.Gateway, l.Exit} {
+		dev, err := h.tun(ctx, u.Name, uplinkMTU)
+		if err != nil {
+			return err
+		}
+		l.devices = append(l.devices, dev)
+	}
+	return nil
+}
+
+// wireUplink makes both ends of an uplink and all routes over it.
 func (l *Lab) wireUplink(ctx context.Context, i int, u Uplink) error {
-	gw, err := l.Gateway.tun(ctx, u.Name, uplinkMTU)
-	if err != nil {
+	if err := l.uplinkDevices(ctx, u); err != nil {
 		return err
 	}
-	l.devices = append(l.devices, gw)
-	ex, err := l.Exit.tun(ctx, u.Name, uplinkMTU)
-	if err != nil {
-		return err
-	}
-	l.devices = append(l.devices, ex)
 	quiet := sysctl("net.ipv6.conf."+u.Name+".disable_ipv6", "1") // no router solicitations over the line
 	near, far := GatewayAddr(i).String(), GatewayAddr(i).Prev().String()
 	plain := Plain(i).String() + "/32"
@@ -166,4 +185,19 @@ func (l *Lab) forwarding(ctx context.Context, on bool) error {
 		}
 	}
 	return nil
+}
+
+// ExitAddr is the first address of the exit.
+var ExitAddr = remote(0)
+
+// PlainTable is the gateway's routing table with uplink i for its default route.
+func PlainTable(i int) int { return plainTable + i }
+
+// UplinkNames are the names of the uplinks' interfaces.
+func (l *Lab) UplinkNames() []string {
+	var out []string
+	for _, u := range l.cfg.Uplinks {
+		out = append(out, u.Name)
+	}
+	return out
 }

@@ -57,7 +57,7 @@ func init() { // an initialiser of the variable would be a cycle through help
 	commands = []*command{
 		demoCommand,
 		genkeyCommand, pubkeyCommand,
-		checkCommand, rulesCommand, runCommand, statusCommand,
+		checkCommand, rulesCommand, runCommand, reloadCommand, statusCommand, topCommand, pathCommand, netcheckCommand,
 		benchCommand,
 		versionCommand, helpCommand,
 	}

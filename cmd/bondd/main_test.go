@@ -46,8 +46,8 @@ func TestUsage(t *testing.T) {
 	want(t, exitUsage, "", `unexpected argument "b"`, "help", "run", "b")
 	want(t, exitUsage, "", "bondd check: flag provided but not defined: -x\n\"bondd help check\" shows how it is used.\n", "check", "-x")
 	want(t, exitUsage, "", `bondd check: unexpected argument "file"`, "check", "file")
-	want(t, exitUsage, "", "lab or sim is missing", "bench")
-	want(t, exitUsage, "", `there is no bench "cpus"; choose lab or sim`, "bench", "cpus")
+	want(t, exitUsage, "", "lab, sim, cpu, live, compare or doc is missing", "bench")
+	want(t, exitUsage, "", `there is no bench "cpus"; choose lab, sim, cpu, live, compare or doc`, "bench", "cpus")
 }
 
 func TestHelp(t *testing.T) {

@@ -55,13 +55,20 @@ var rooms = []room{
 
 	// The rooms of the operating system deal in bytes and addresses. They do
 	// not know each other, except that a socket may be told its uplink.
-	{path: "endpoints/tun", third: []string{"golang.org/x/sys", "github.com/songgao/water", "golang.zx2c4.com/wireguard"}},
+	{path: "endpoints/tun", third: []string{"golang.org/x/sys", "github.com/songgao/water"}},
 	{path: "endpoints/udp", own: []string{"endpoints/uplink"}, third: []string{"golang.org/x/sys", "golang.org/x/net"}},
 	{path: "endpoints/uplink", third: []string{"golang.org/x/sys", "github.com/vishvananda/netlink"}},
 	{path: "endpoints/mptcp", own: []string{"endpoints/uplink"}, third: []string{"golang.org/x/sys", "github.com/vishvananda/netlink"}},
 	{path: "endpoints/nft", third: []string{"golang.org/x/sys", "github.com/google/nftables"}},
 	{path: "endpoints/intercept", third: []string{"golang.org/x/sys", "github.com/google/nftables", "github.com/mdlayher/netlink",
 		"github.com/vishvananda/netlink"}}, // interception is nftables and routing at once; mdlayher's is what nftables speaks through
+	{path: "endpoints/dns", third: []string{"github.com/miekg/dns", "golang.org/x/sys"}}, // messages, and sockets of one device
+	{path: "endpoints/systemd", third: []string{"github.com/coreos/go-systemd"}},         // the service manager's protocol
+	{path: "endpoints/forward", own: []string{"endpoints/udp"}, third: []string{"golang.org/x/sys", "github.com/google/nftables",
+		"github.com/vishvananda/netlink"}}, // a relay is nftables and tracked flows, or batches of a socket
+	{path: "endpoints/meter"},                                  // sums of the kernel's counters, and their file
+	{path: "endpoints/hook"},                                   // commands of the user, by os/exec
+	{path: "endpoints/probe"},                                  // an echo or a SYN; the socket's uplink comes as a function
 	{path: "endpoints/dial"},                                   // sockets of the standard library
 	{path: "endpoints/proxy", own: []string{"endpoints/dial"}}, // targets, and the reasons why one cannot be had
 	{path: "endpoints/config", own: []string{"tunnel/control"}, third: []string{"github.com/BurntSushi/toml"}}, // keys are control's
@@ -72,10 +79,11 @@ var rooms = []room{
 	{path: "bench/link", std: pureStd, pure: true},
 	{path: "bench", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/lab", own: []string{"*"}, third: []string{"*"}},
+	{path: "bench/live", own: []string{"*"}, third: []string{"*"}},
 	{path: "bench/sim", own: []string{"*"}, third: []string{"*"}},
 
-	// bench/lab turns this program into a host of the lab before anything else.
-	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "bench", "bench/lab"}},
+	// bench/lab turns this program into a host of the lab before anything else; tunnel has the types of a status.
+	{path: "cmd/bondd", own: []string{"endpoints", "endpoints/config", "tunnel", "bench", "bench/lab"}},
 }
 
 func plus(list []string, more ...string) []string { return slices.Concat(list, more) }

@@ -6,6 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/bondd/bondd/endpoints"
 	"github.com/bondd/bondd/endpoints/config"
@@ -18,10 +21,23 @@ var checkCommand = &command{
 	short: "check a configuration and say what it would do",
 	long: `Reads a configuration, and its private key, and prints what "bondd run" would do
 with it. Everything that is wrong is printed at once, with file and line, and
-ends with exit code 2. Nothing on this host is changed.`,
-	run: func(_ context.Context, c *invocation) int {
-		cfg, code := c.loadConfig(nil)
-		if cfg != nil {
+ends with exit code 2. With --plan it prints, as commands, the addresses, rules
+and routes that the node would put in place now. Nothing on this host is
+changed.`,
+	run: func(ctx context.Context, c *invocation) int {
+		plan := false
+		cfg, code := c.loadConfig(func(fs *flag.FlagSet) {
+			fs.BoolVar(&plan, "plan", false, "print addresses, rules and routes")
+		})
+		switch {
+		case cfg == nil:
+		case plan:
+			text, err := endpoints.Plan(ctx, cfg)
+			if err != nil {
+				return c.fail(err)
+			}
+			fmt.Fprint(c.out, text)
+		default:
 			fmt.Fprint(c.out, cfg.Describe())
 		}
 		return code
@@ -51,14 +67,19 @@ var runCommand = &command{
 	long: `Runs in the foreground until it is told to stop (SIGINT or SIGTERM), logs to
 standard error, and then removes every rule, route, table and device it made.
 What a predecessor that was killed has left behind is removed at the start.
+SIGHUP makes it read the configuration anew, as "bondd reload" does.
 It takes the right to configure the network: root, or CAP_NET_ADMIN.`,
 	run: func(ctx context.Context, c *invocation) int {
 		cfg, code := c.loadConfig(nil)
 		if cfg == nil {
 			return code
 		}
-		log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cfg.LogLevel}))
-		if err := endpoints.Run(ctx, cfg, log); err != nil {
+		level, hangup := new(slog.LevelVar), make(chan os.Signal, 1)
+		level.Set(cfg.LogLevel)
+		log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		if err := endpoints.RunProcess(ctx, cfg, log, endpoints.ProcessOf(cfg.File, level, hangup)); err != nil {
 			return c.fail(err)
 		}
 		return exitOK

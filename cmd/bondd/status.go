@@ -14,23 +14,30 @@ import (
 
 	"github.com/bondd/bondd/endpoints"
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/tunnel"
 )
 
 var statusCommand = &command{
 	name:  "status",
 	short: "show the uplinks, sessions and paths of a running bondd",
 	long: `Asks the bondd that runs on this host, over its control socket, and prints a
-table; with --json, one JSON object for programs. "rate" is what the path has
-been seen to deliver, "queue" the delay that datagrams of ours cause on it.`,
+table and a sentence for everything that is wrong; with --json, one JSON object
+for programs. For the rates it looks twice, a second apart (-w 0s: once).
+
+OUT and IN are what the path carries now, datagrams and all, and its share of
+the session's; UP TO is what it has been seen to deliver in the direction from
+this host, ADDED the delay that datagrams of ours cause on it, LOST what was
+lost since the path exists.`,
 	run: func(ctx context.Context, c *invocation) int {
-		socket, asJSON := config.DefaultControl, false
+		socket, asJSON, wait := config.DefaultControl, false, time.Second
 		if code, ok := c.parse(0, func(fs *flag.FlagSet) {
 			fs.StringVar(&socket, "s", socket, "ask the control socket at `PATH`")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			fs.DurationVar(&wait, "w", wait, "look `TIME` long for the rates")
 		}); !ok {
 			return code
 		}
-		st, err := endpoints.ReadStatus(ctx, socket)
+		st, err := measured(ctx, socket, wait)
 		if err != nil {
 			return c.fail(err)
 		}
@@ -48,6 +55,34 @@ been seen to deliver, "queue" the delay that datagrams of ours cause on it.`,
 	},
 }
 
+// measured reads the status twice, so that it has rates, unless wait is 0.
+func measured(ctx context.Context, socket string, wait time.Duration) (*endpoints.Status, error) {
+	first, err := endpoints.ReadStatus(ctx, socket)
+	if err != nil || wait <= 0 {
+		return first, err
+	}
+	if !sleep(ctx, wait) {
+		return first, nil
+	}
+	st, err := endpoints.ReadStatus(ctx, socket)
+	if err == nil {
+		st.Measure(first)
+	}
+	return st, err
+}
+
+// sleep waits; it is false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // printStatus writes a status for people: what the node is, then a table each
 // of uplinks, sessions and paths, then what was dropped and what this host
 // cannot do.
@@ -62,7 +97,11 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	}
 	row(st.Role, state)
 	row("running for", seconds(st.Uptime)+", "+st.Software)
-	row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	if r := st.Relay; r != nil {
+		row("forwarding", relayText(r))
+	} else {
+		row("TUN device", fmt.Sprintf("%s, MTU %d", st.TUN.Name, st.TUN.MTU))
+	}
 	if len(st.Remotes) > 0 {
 		row("exit at", joined(st.Remotes, ", "))
 	}
@@ -70,7 +109,14 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		row("last hello", h.Error)
 	}
 	if s := st.Streams; s != nil {
+		row("TCP goes", carriedText(st))
 		row("streams", streamsText(s))
+	}
+	if c := st.Carriers; c != nil {
+		row("carriers", carriersText(c))
+	}
+	if d := st.DNS; d != nil {
+		row("DNS", fmt.Sprintf("%d queries, %d from the cache, %d stale, %d failed", d.Queries, d.Cached, d.Stale, d.Failed))
 	}
 
 	if len(st.Uplinks) > 0 {
@@ -92,14 +138,15 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		}
 		for _, p := range s.Stats.Paths {
 			if paths++; paths == 1 {
-				title("PATH", "STATE", "RTT", "QUEUE", "RATE", "SENT", "RECEIVED", "LOST", "REMOTE")
+				title("PATH", "STATE", "RTT", "ADDED", "LOST", "OUT", "UP TO", "IN", "SENT", "RECEIVED", "REMOTE")
 			}
-			name := p.Name
-			if name == "" { // an exit learns paths without their names
-				name = fmt.Sprintf("%s/%d", s.Peer, p.ID)
+			out, in := "-", "-"
+			if s.Traffic != nil {
+				t := s.Of(p.ID)
+				out, in = rateAndShare(t.Out, t.OutShare), rateAndShare(t.In, t.InShare)
 			}
-			row(name, p.State, millis(p.RTT), millis(p.Queue), megabits(p.Rate), bytesOf(p.SentBytes), bytesOf(p.RecvBytes),
-				percent(p.LostDatagrams, p.SentDatagrams), p.Remote)
+			row(s.PathName(p.ID), pathState(&p), millis(p.RTT), millis(p.Queue), percent(p.LostDatagrams, p.SentDatagrams), out, megabits(p.Rate), in,
+				bytesOf(p.SentBytes), bytesOf(p.RecvBytes), p.Remote)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -108,14 +155,61 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	return printRemarks(w, st)
 }
 
+// carriedText says how connections travel, and why.
+func carriedText(st *endpoints.Status) string {
+	switch s := st.Streams; {
+	case st.Role != "gateway":
+		return "as each gateway chooses"
+	case s.Interception == "on":
+		return "as streams over the bond: it is intercepted, and the exit carries streams"
+	case s.Interception == "":
+		return "as packets over the bond"
+	default:
+		return "as packets over the bond: interception " + s.Interception
+	}
+}
+
+func pathState(p *tunnel.PathStats) string {
+	if p.Backup {
+		return p.State + ", backup"
+	}
+	return p.State
+}
+
+func rateAndShare(rate, share float64) string {
+	return fmt.Sprintf("%s %3.0f %%", megabits(rate), 100*share)
+}
+
+// relayText is what a relay does, in one line.
+func relayText(r *endpoints.RelayStatus) string {
+	text := fmt.Sprintf("%s to %s, ", r.Listen, r.To)
+	if r.Kernel {
+		return text + "in the kernel"
+	}
+	return text + fmt.Sprintf("by itself: %d UDP flows, %d connections, %d refused, %d failed", r.Flows, r.Connections, r.Refused, r.Failed)
+}
+
 // streamsText is what became of the streams, in one line.
 func streamsText(s *endpoints.StreamStatus) string {
 	text := fmt.Sprintf("%d open, %d opened", s.Open, s.Opened)
 	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
 		text += fmt.Sprintf(", %d %s", s.Refused[reason], strings.ReplaceAll(reason, "_", " "))
 	}
-	if s.Interception != "" {
-		text += "; interception " + s.Interception
+	return text
+}
+
+// carriersText is what carries TCP connections and why, in one line, and what keeps the kernel from an uplink.
+func carriersText(c *endpoints.CarrierStatus) string {
+	text := fmt.Sprintf("%d", c.Carriers)
+	if c.InUse == "" { // an exit takes what comes
+		return text
+	}
+	how := map[string]string{"bond": "the bond", "mptcp": "the kernel's MPTCP", "tcp": "plain TCP"}[c.InUse]
+	text += fmt.Sprintf(" with %d subflows, %d connections so far; TCP goes by %s (%s): %s", c.Subflows, c.Opened, how, c.Mode, c.Why)
+	for _, u := range c.Uplinks {
+		if u.Note != "" && c.Mode != "bond" {
+			text += fmt.Sprintf("; %s: %s", u.Name, u.Note)
+		}
 	}
 	return text
 }
@@ -151,6 +245,14 @@ func printRemarks(w io.Writer, st *endpoints.Status) error {
 			return err
 		}
 	}
+	for i, text := range st.Problems {
+		if i == 0 {
+			text = "\n" + text
+		}
+		if _, err := fmt.Fprintln(w, text); err != nil {
+			return err
+		}
+	}
 	for _, note := range st.Notes {
 		if _, err := fmt.Fprintf(w, "note: %s\n", note); err != nil {
 			return err
@@ -160,16 +262,25 @@ func printRemarks(w io.Writer, st *endpoints.Status) error {
 }
 
 func uplinkMode(u endpoints.UplinkStatus) string {
+	text := u.Mode
 	if u.Metered {
-		return u.Mode + ", metered"
+		text += ", metered"
 	}
-	return u.Mode
+	if u.Quota != 0 {
+		text += fmt.Sprintf(", %s of %s used", bytesOf(u.Used), bytesOf(u.Quota))
+	}
+	if u.Reason != "" {
+		text += " (" + u.Reason + ")"
+	}
+	return text
 }
 
 func uplinkState(u endpoints.UplinkStatus) string {
 	switch {
 	case !u.Up:
 		return "down"
+	case u.Health == "down" || u.Health == "degraded":
+		return u.Health + ": " + u.Why
 	case u.IPv4 && u.IPv6:
 		return "up"
 	case u.IPv4:

@@ -9,13 +9,14 @@ import (
 	"github.com/bondd/bondd/tunnel/control"
 )
 
-// Role is what a node is: the gateway of a home or its exit.
+// Role is what a node is: the gateway of a home, its exit, or a relay between the two.
 type Role string
 
 // The roles.
 const (
 	RoleGateway Role = "gateway"
 	RoleExit    Role = "exit"
+	RoleRelay   Role = "relay"
 )
 
 // Config is a complete configuration. Fields of the other role are zero.
@@ -30,15 +31,23 @@ type Config struct {
 	LogLevel slog.Level // least level that is logged
 	TUN      TUN
 	Stream   Stream
+	DNS      DNS
+	Web      []netip.AddrPort // where the page and the metrics are served; empty: nowhere
 
-	// Role gateway.
-	Exit    Exit
-	Uplinks []Uplink // in file order; empty: uplinks are found by themselves
-	LAN     LAN
-	Bypass  []Bypass // in file order: the first that applies counts
+	// Role gateway; a relay has an exit too, by address only.
+	Exit     Exit
+	Uplinks  []Uplink // in file order; empty: uplinks are found by themselves
+	LAN      LAN
+	Bypass   []Bypass // in file order: the first that applies counts
+	StateDir string   // where counters are kept that outlive the process
+	// Forwards are where ports lead that the exit forwards.
+	Forwards []Forward
+
+	// Role relay.
+	Relay Relay
 
 	// Role exit.
-	Listen   []netip.AddrPort // TCP for the hello and UDP for datagrams, on the same ports
+	Listen   []netip.AddrPort // TCP for the hello and UDP for datagrams, on the same ports; a relay has one
 	Inner    Inner
 	Gateways []Gateway // in file order
 }
@@ -52,27 +61,8 @@ type TUN struct {
 // Exit is the exit a gateway talks to.
 type Exit struct {
 	Addresses []Address // at least one; every uplink makes one path to each
+	Relays    []Address // that forward to the exit; every uplink makes one path to each of them too
 	Key       control.PublicKey
-}
-
-// Mode says when an uplink is used.
-type Mode string
-
-// The modes of an uplink.
-const (
-	ModeAlways Mode = "always" // carries data whenever it is up
-	ModeBackup Mode = "backup" // carries data only while no "always" uplink does
-	ModeOff    Mode = "off"    // is left alone
-)
-
-// Uplink is one local way out that the gateway was told to use.
-type Uplink struct {
-	Name      string // for people; the interface's name when left out
-	Interface string // at most 15 bytes; need not exist yet
-	Mode      Mode
-	Metered   bool // traffic costs money: no duplicates, no reinjection, slow probing
-	MaxUp     Rate // cap towards the exit; 0: none
-	MaxDown   Rate // cap towards the gateway; 0: none
 }
 
 // LAN is the gateway's inside.
@@ -120,6 +110,8 @@ type Gateway struct {
 	Addresses []netip.Prefix
 	// Allow are networks that this gateway may reach beside those of Stream.Allow.
 	Allow []netip.Prefix
+	// Forwards are the ports of the exit that go to this gateway.
+	Forwards []Forward
 }
 
 // Load reads, completes and checks the configuration in file, and reads the
@@ -132,7 +124,7 @@ func Load(file string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	c, d := parse(file, data)
-	if c != nil {
+	if c != nil && c.Role != RoleRelay { // which has no key
 		if c.PrivateKey, err = control.LoadPrivateKey(c.PrivateKeyFile); err != nil {
 			d.problem("private_key_file", "%v", err)
 		} else {

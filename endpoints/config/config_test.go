@@ -51,8 +51,9 @@ func TestSmallestGateway(t *testing.T) {
 	got := read(t, `role = "gateway"`, `exit.address = "exit.example.net"`, `exit.key = "`+keyA+`"`)
 	want := &Config{
 		File: "bondd.toml", Role: RoleGateway,
-		PrivateKeyFile: "/etc/bondd/key", Control: "/run/bondd.sock", TUN: TUN{Name: "bondd0"},
-		Exit: Exit{Addresses: []Address{{"exit.example.net", 7117}}, Key: publicKey(t, keyA)},
+		PrivateKeyFile: "/etc/bondd/key", Control: "/run/bondd.sock", TUN: TUN{Name: "bondd0"}, StateDir: "/var/lib/bondd",
+		Exit:   Exit{Addresses: []Address{{"exit.example.net", 7117}}, Key: publicKey(t, keyA)},
+		Stream: Stream{Mode: CarryAuto},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -106,7 +107,7 @@ func TestExamples(t *testing.T) {
 		{Name: "wwan1", Interface: "wwan1", Mode: ModeBackup, Metered: true, MaxUp: 512e3, MaxDown: 1.5e6},
 		{Name: "wg0", Interface: "wg0", Mode: ModeOff},
 	}
-	if !slices.Equal(full.Uplinks, want) {
+	if !reflect.DeepEqual(full.Uplinks, want) {
 		t.Errorf("gateway.toml has uplinks\n%+v, want\n%+v", full.Uplinks, want)
 	}
 	addresses := []Address{{"exit.example.net", 7117}, {"192.0.2.10", 7117}, {"2001:db8::10", 7117}}

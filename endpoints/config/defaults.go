@@ -10,6 +10,7 @@ const (
 	DefaultPrivateKeyFile = "/etc/bondd/key"
 	DefaultControl        = "/run/bondd.sock"
 	DefaultTUN            = "bondd0"
+	DefaultStateDir       = "/var/lib/bondd"
 )
 
 // The default inner prefixes: a part of the space of RFC 1918 that home routers
@@ -26,7 +27,7 @@ var (
 // prefix in which it was given none. Inner prefixes are set when both are
 // invalid; one alone means that only its family is carried.
 func (c *Config) SetDefaults() {
-	if c.PrivateKeyFile == "" && isZero(c.PrivateKey[:]) {
+	if c.PrivateKeyFile == "" && isZero(c.PrivateKey[:]) && c.Role != RoleRelay {
 		c.PrivateKeyFile = DefaultPrivateKeyFile
 	}
 	if c.Control == "" {
@@ -36,19 +37,29 @@ func (c *Config) SetDefaults() {
 		c.TUN.Name = DefaultTUN
 	}
 	for i := range c.Uplinks {
-		u := &c.Uplinks[i]
-		if u.Name == "" {
-			u.Name = u.Interface
-		}
-		if u.Mode == "" {
-			u.Mode = ModeAlways
-		}
+		c.Uplinks[i].setDefaults()
 	}
-	if c.Role != RoleExit {
+	if len(c.DNS.Listen) > 0 && c.DNS.Cache == 0 {
+		c.DNS.Cache = DefaultDNSCache
+	}
+	switch c.Role {
+	case RoleExit:
+	case RoleRelay:
+		c.Relay.setDefaults()
+	default:
+		if c.StateDir == "" {
+			c.StateDir = DefaultStateDir
+		}
+		if c.Stream.Mode == "" {
+			c.Stream.Mode = CarryAuto
+		}
 		return
 	}
 	if len(c.Listen) == 0 {
 		c.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), DefaultPort)}
+	}
+	if c.Role == RoleRelay {
+		return
 	}
 	if !c.Inner.IPv4.IsValid() && !c.Inner.IPv6.IsValid() {
 		c.Inner = Inner{IPv4: DefaultInner4, IPv6: DefaultInner6}

@@ -22,6 +22,11 @@ func (c *Config) Describe() string {
 		d.gateway(c)
 	case RoleExit:
 		d.exit(c)
+	case RoleRelay:
+		d.relay(c)
+		d.line("control socket", "%s", c.Control)
+		d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
+		return d.String()
 	}
 	mtu := "MTU follows the paths"
 	if c.TUN.MTU != 0 {
@@ -29,6 +34,9 @@ func (c *Config) Describe() string {
 	}
 	d.line("TUN device", "%s, %s", c.TUN.Name, mtu)
 	d.line("control socket", "%s", c.Control)
+	for _, a := range c.Web {
+		d.line("web page", "http://%s, metrics at http://%s/metrics", a, a)
+	}
 	d.line("log level", "%s", strings.ToLower(c.LogLevel.String()))
 	return d.String()
 }
@@ -46,6 +54,11 @@ func (d *describer) gateway(c *Config) {
 		d.line(title, "%s (TCP for the hello, UDP for datagrams)", a)
 		title = ""
 	}
+	title = "relays"
+	for _, a := range c.Exit.Relays {
+		d.line(title, "%s (forwards to the exit)", a)
+		title = ""
+	}
 	d.line("exit key", "%s", c.Exit.Key)
 	if c.AutoUplinks() {
 		d.line("uplinks", "found by themselves: every interface with a default route%s", except(c.LAN.Interfaces))
@@ -55,7 +68,11 @@ func (d *describer) gateway(c *Config) {
 		d.line(title, "%s", u.describe())
 		title = ""
 	}
-	d.line("paths", "one from each uplink to each address of the exit")
+	relays := ""
+	if len(c.Exit.Relays) > 0 {
+		relays = " and to each relay"
+	}
+	d.line("paths", "one from each uplink to each address of the exit%s", relays)
 	d.line("routes", "everything but local networks goes into the bond, of this host and of the hosts it forwards for")
 	d.line("", "IP forwarding on; packets from the LAN leave under the inner address; TCP MSS clamped")
 	d.streams(c)
@@ -75,6 +92,19 @@ func (d *describer) streams(c *Config) {
 	}
 	for _, a := range c.Stream.HTTP {
 		d.line("HTTP CONNECT", "%s", a)
+	}
+	for _, f := range c.Forwards {
+		d.line("forward", "%s of the exit to %s", f.describe(), f.target())
+	}
+	if len(c.DNS.Listen) > 0 {
+		asked := "the exit"
+		if len(c.DNS.Servers) > 0 {
+			asked = list(c.DNS.Servers) + " through the bond"
+		}
+		d.line("DNS", "answered at %s, by asking %s", list(c.DNS.Listen), asked)
+		if c.DNS.Intercept {
+			d.line("", "what the LAN asks others is led there too")
+		}
 	}
 }
 
@@ -107,24 +137,6 @@ func except(interfaces []string) string {
 	return " but " + strings.Join(interfaces, ", ")
 }
 
-func (u Uplink) describe() string {
-	s := u.Name
-	if u.Name != u.Interface {
-		s += " (" + u.Interface + ")"
-	}
-	s += ", " + string(u.Mode)
-	if u.Metered {
-		s += ", metered"
-	}
-	if u.MaxUp != 0 {
-		s += fmt.Sprintf(", up at most %v", u.MaxUp)
-	}
-	if u.MaxDown != 0 {
-		s += fmt.Sprintf(", down at most %v", u.MaxDown)
-	}
-	return s
-}
-
 func (d *describer) exit(c *Config) {
 	title := "listen"
 	for _, a := range c.Listen {
@@ -147,7 +159,13 @@ func (d *describer) exit(c *Config) {
 		if len(g.Allow) > 0 {
 			d.line("", "  may reach %s", list(g.Allow))
 		}
+		for _, f := range g.Forwards {
+			d.line("", "  gets %s", f.describe())
+		}
 		title = ""
+	}
+	if !c.DNS.Off {
+		d.line("DNS", "answered to gateways at the inner addresses, from the resolvers of this host")
 	}
 	d.line("routes", "IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped")
 	if c.Stream.Off {

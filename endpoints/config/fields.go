@@ -13,25 +13,53 @@ import (
 // readFile reads the whole file. Its order is that of docs/configuration.md.
 func (c *Config) readFile(t *table) {
 	t.text("role", `"gateway"`, c.setRole)
-	t.text("private_key_file", `"/etc/bondd/key"`, nonEmpty(&c.PrivateKeyFile))
 	t.text("control", `"/run/bondd.sock"`, nonEmpty(&c.Control))
 	t.text("log_level", `"info"`, c.setLogLevel)
+	if c.Role != RoleRelay {
+		c.readBond(t)
+	}
+	switch c.Role {
+	case RoleGateway:
+		c.readGatewayRole(t)
+	case RoleExit:
+		c.readExitRole(t)
+	case RoleRelay:
+		c.readRelay(t)
+	default: // say what else is wrong, whatever it is going to be
+		c.readGatewayRole(t)
+		c.readExitRole(t)
+		c.readForwarding(t)
+		return
+	}
+	t.foreignTo()
+}
+
+// readBond reads what both ends of a bond have.
+func (c *Config) readBond(t *table) {
+	t.text("private_key_file", `"/etc/bondd/key"`, nonEmpty(&c.PrivateKeyFile))
 	if tun := t.table("tun"); tun != nil {
 		tun.text("name", `"bondd0"`, nonEmpty(&c.TUN.Name))
 		tun.number("mtu", "1400", &c.TUN.MTU)
 	}
+	t.texts("web", `"127.0.0.1:7180"`, localTo(&c.Web))
 	c.readStream(t)
-	gateway := []string{"exit", "uplink", "lan", "bypass"}
-	exit := []string{"listen", "inner", "gateway"}
-	if c.Role == RoleExit {
-		t.foreign(RoleGateway, gateway)
-	} else {
-		c.readGatewayRole(t)
-	}
-	if c.Role == RoleGateway {
-		t.foreign(RoleExit, exit)
-	} else {
-		c.readExitRole(t)
+	c.readDNS(t)
+}
+
+// fieldsOf are the fields at the top of the file that not every role has.
+var fieldsOf = []struct {
+	role   Role
+	fields []string
+}{
+	{RoleGateway, []string{"exit", "uplink", "lan", "bypass", "forward", "state_dir", "private_key_file", "tun", "web", "stream", "dns"}},
+	{RoleExit, []string{"listen", "inner", "gateway"}},
+	{RoleRelay, []string{"exit", "listen", "relay"}},
+}
+
+// foreignTo notes fields at the top that have a meaning only in other roles than the file's own.
+func (t *table) foreignTo() {
+	for _, r := range fieldsOf {
+		t.foreign(r.role, slices.DeleteFunc(slices.Clone(r.fields), func(name string) bool { return slices.Contains(t.known, name) }))
 	}
 }
 
@@ -39,20 +67,15 @@ func (c *Config) readFile(t *table) {
 func (t *table) foreign(role Role, names []string) {
 	for _, name := range names {
 		if _, ok := t.get(name); ok {
-			t.d.problem(t.field(name), "%s belongs to role %q; this file has the other role", t.field(name), role)
+			t.d.problem(t.field(name), "%s belongs to role %q; this file has another role", t.field(name), role)
 		}
 	}
 }
 
 func (c *Config) readGatewayRole(t *table) {
 	if exit := t.table("exit"); exit != nil {
-		exit.texts("address", `"exit.example.net"`, func(s string) error {
-			a, err := ParseAddress(s)
-			if err == nil {
-				c.Exit.Addresses = append(c.Exit.Addresses, a)
-			}
-			return err
-		})
+		exit.texts("address", `"exit.example.net"`, addressTo(&c.Exit.Addresses))
+		exit.texts("relays", `"relay.example.net"`, addressTo(&c.Exit.Relays))
 		exit.text("key", "the output of \"bondd pubkey\"", setKey(&c.Exit.Key))
 	}
 	for _, u := range t.tables("uplink") {
@@ -64,23 +87,13 @@ func (c *Config) readGatewayRole(t *table) {
 	for _, b := range t.tables("bypass") {
 		c.Bypass = append(c.Bypass, readBypass(b))
 	}
+	for _, f := range t.tables("forward") {
+		c.Forwards = append(c.Forwards, readForward(f, RoleGateway))
+	}
+	t.text("state_dir", `"/var/lib/bondd"`, nonEmpty(&c.StateDir))
 }
 
-func readUplink(t *table) Uplink {
-	var u Uplink
-	t.text("interface", `"eth1"`, nonEmpty(&u.Interface))
-	t.text("name", `"dsl"`, nonEmpty(&u.Name))
-	t.text("mode", `"backup"`, func(s string) error {
-		u.Mode = Mode(s)
-		return checkMode(u.Mode)
-	})
-	t.flag("metered", &u.Metered)
-	t.text("max_up", `"10mbit"`, setRate(&u.MaxUp))
-	t.text("max_down", `"50mbit"`, setRate(&u.MaxDown))
-	return u
-}
-
-func (c *Config) readExitRole(t *table) {
+func (c *Config) readListen(t *table) {
 	t.texts("listen", `":7117"`, func(s string) error {
 		a, err := ParseListen(s)
 		if err == nil {
@@ -88,6 +101,10 @@ func (c *Config) readExitRole(t *table) {
 		}
 		return err
 	})
+}
+
+func (c *Config) readExitRole(t *table) {
+	c.readListen(t)
 	c.Inner = Inner{IPv4: DefaultInner4, IPv6: DefaultInner6}
 	if in := t.table("inner"); in != nil {
 		in.text("ipv4", `"10.177.0.0/16"`, setInner(&c.Inner.IPv4))
@@ -113,6 +130,9 @@ func readGateway(t *table, i int) Gateway {
 		return err
 	})
 	t.texts("allow", `"192.168.7.0/24"`, networkTo(&g.Allow))
+	for _, f := range t.tables("forward") {
+		g.Forwards = append(g.Forwards, readForward(f, RoleExit))
+	}
 	return g
 }
 
@@ -208,11 +228,11 @@ func parseInnerAddress(s string) (netip.Prefix, error) {
 }
 
 func checkRole(r Role) error {
-	return checkWord(string(r), string(RoleGateway), string(RoleExit))
+	return checkWord(string(r), string(RoleGateway), string(RoleExit), string(RoleRelay))
 }
 
 func checkMode(m Mode) error {
-	return checkWord(string(m), string(ModeAlways), string(ModeBackup), string(ModeOff))
+	return checkWord(string(m), string(ModeAlways), string(ModeBackup), string(ModeDrain), string(ModeOff))
 }
 
 func checkWord(s string, words ...string) error {

@@ -12,10 +12,13 @@ import (
 type Stream struct {
 	// Role gateway.
 	InterceptOff bool             // connections of the LAN are not taken, but go as packets
+	Mode         CarryMode        // what carries connections
 	SOCKS, HTTP  []netip.AddrPort // where SOCKS5 and HTTP CONNECT are served; empty: nowhere
 
 	// Role exit.
 	Off bool // gateways are offered no streams
+	// Bench serves bytes to the gateways' measurements on the exit's inner address.
+	Bench bool
 	// Allow opens networks that gateways may not reach by themselves, as the
 	// private ones; Deny closes networks, and counts before Allow.
 	Allow, Deny []netip.Prefix
@@ -23,6 +26,20 @@ type Stream struct {
 	MaxStreams int // at a time
 	MaxRate    int // new ones per second
 	MaxMemory  int // for data that its connections have not taken, 2^20 bytes
+}
+
+// CarryMode says what carries TCP connections between gateway and exit.
+type CarryMode string
+
+// The modes. With each, what cannot be carried so goes the other way.
+const (
+	CarryAuto  CarryMode = "auto"  // the kernel's MPTCP where the uplinks fit it, else the bond
+	CarryMPTCP CarryMode = "mptcp" // the kernel's MPTCP
+	CarryBond  CarryMode = "bond"  // the bond
+)
+
+func checkCarryMode(m CarryMode) error {
+	return checkWord(string(m), string(CarryAuto), string(CarryMPTCP), string(CarryBond))
 }
 
 // Bounds of the limits.
@@ -84,8 +101,8 @@ type Bypass struct {
 // readStream reads what belongs to streams, of either role.
 func (c *Config) readStream(t *table) {
 	if s := t.table("stream"); s != nil {
-		gateway := []string{"intercept", "socks", "http"}
-		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory"}
+		gateway := []string{"intercept", "mode", "socks", "http"}
+		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory", "bench"}
 		if c.Role == RoleExit {
 			s.foreign(RoleGateway, gateway)
 		} else {
@@ -103,6 +120,10 @@ func (s *Stream) readGateway(t *table) {
 	on := true
 	t.flag("intercept", &on)
 	s.InterceptOff = !on
+	t.text("mode", `"auto"`, func(v string) error {
+		s.Mode = CarryMode(v)
+		return checkCarryMode(s.Mode)
+	})
 	t.texts("socks", `"127.0.0.1:1080"`, listenTo(&s.SOCKS))
 	t.texts("http", `"127.0.0.1:8080"`, listenTo(&s.HTTP))
 }
@@ -116,6 +137,7 @@ func (s *Stream) readExit(t *table) {
 	t.number("max_streams", "4096", &s.MaxStreams)
 	t.number("max_rate", "500", &s.MaxRate)
 	t.number("max_memory", "64", &s.MaxMemory)
+	t.flag("bench", &s.Bench)
 }
 
 func readBypass(t *table) Bypass {
@@ -206,6 +228,7 @@ func checkVia(v Via) error { return checkWord(string(v), string(ViaPacket), stri
 func (v *validator) stream(c *Config) {
 	s := &c.Stream
 	if c.Role == RoleGateway {
+		v.check("stream.mode", checkCarryMode(s.Mode))
 		v.proxies(s)
 		for i, b := range c.Bypass {
 			v.bypass(fmt.Sprintf("bypass[%d]", i), b)

@@ -30,7 +30,7 @@ const maxName = 32
 func (c *Config) Validate() error {
 	v := &validator{}
 	if err := checkRole(c.Role); c.Role == "" {
-		v.problem("role", "role is missing; write role = \"gateway\" or role = \"exit\"")
+		v.problem("role", "role is missing; write role = \"gateway\", role = \"exit\" or role = \"relay\"")
 	} else if err != nil {
 		v.problem("role", "role: %v", err)
 	}
@@ -38,14 +38,21 @@ func (c *Config) Validate() error {
 	switch c.Role {
 	case RoleGateway:
 		v.exit(c)
+		v.relays(c)
 		v.uplinks(c)
 		v.lan(c)
 		v.stream(c)
+		v.dns(c)
+		v.forwards("forward", c.Forwards, RoleGateway, nil)
 	case RoleExit:
 		v.listen(c)
 		v.inner(c.Inner)
 		v.gateways(c)
+		v.exitForwards(c)
 		v.stream(c)
+	case RoleRelay:
+		v.listen(c)
+		v.relay(c)
 	}
 	v.errs = append(v.errs, c.validateOwnKey()...)
 	if len(v.errs) == 0 {
@@ -87,7 +94,7 @@ func (v *validator) check(field string, err error) {
 
 // node checks what both roles have.
 func (v *validator) node(c *Config) {
-	if c.PrivateKeyFile == "" && isZero(c.PrivateKey[:]) {
+	if c.PrivateKeyFile == "" && isZero(c.PrivateKey[:]) && c.Role != RoleRelay {
 		v.problem("private_key_file", "private_key_file is missing; make a key with \"bondd genkey\" and write the name of its file")
 	}
 	if !filepath.IsAbs(c.Control) {
@@ -95,6 +102,7 @@ func (v *validator) node(c *Config) {
 	} else if len(c.Control) > maxSocketPath {
 		v.problem("control", "control: the path has %d bytes; the kernel allows %d for a unix socket", len(c.Control), maxSocketPath)
 	}
+	v.local("web", c.Web)
 	v.check("tun.name", checkInterface(c.TUN.Name))
 	if m := c.TUN.MTU; m != 0 && (m < MinMTU || m > MaxMTU) {
 		v.problem("tun.mtu", "tun.mtu: %d is out of range; it must lie between %d and %d, or be left out", m, MinMTU, MaxMTU)
@@ -115,40 +123,6 @@ func (v *validator) exit(c *Config) {
 	}
 	if isZero(c.Exit.Key[:]) {
 		v.problem("exit.key", "exit.key is missing; write the public key of the exit, which \"bondd pubkey\" prints there")
-	}
-}
-
-func (v *validator) uplinks(c *Config) {
-	used := 0
-	for i, u := range c.Uplinks {
-		at := func(name string) string { return fmt.Sprintf("uplink[%d].%s", i, name) }
-		if u.Mode != ModeOff {
-			used++
-		}
-		if u.Interface == "" {
-			v.problem(at("interface"), "uplink[%d].interface is missing; write the name of the network interface, like \"eth1\"", i)
-		} else {
-			v.check(at("interface"), checkInterface(u.Interface))
-			v.check(at("name"), checkName(u.Name))
-		}
-		if u.Interface == c.TUN.Name {
-			v.problem(at("interface"), "uplink[%d].interface: %q is the bond's own TUN device; an uplink is what the bond runs over", i, u.Interface)
-		}
-		v.check(at("mode"), checkMode(u.Mode))
-		v.check(at("max_up"), checkRate(u.MaxUp))
-		v.check(at("max_down"), checkRate(u.MaxDown))
-		for j, o := range c.Uplinks[:i] {
-			switch {
-			case u.Interface == "":
-			case u.Interface == o.Interface:
-				v.problem(at("interface"), "uplink[%d].interface: %q is uplink[%d] already; remove one", i, u.Interface, j)
-			case u.Name == o.Name:
-				v.problem(at("name"), "uplink[%d].name: %q is the name of uplink[%d] already; give each its own", i, u.Name, j)
-			}
-		}
-	}
-	if used == 0 && len(c.Uplinks) > 0 {
-		v.problem("uplink", "uplink: every uplink is off; set one to \"always\", or remove all [[uplink]] to have them found")
 	}
 }
 

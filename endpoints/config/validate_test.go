@@ -50,7 +50,7 @@ func TestBounds(t *testing.T) {
 	long := func(n int) string { return "/" + strings.Repeat("x", n-1) }
 
 	gateway("nothing", func(c *Config) {})
-	gateway("role", func(c *Config) { c.Role = "relay" }, "role")
+	gateway("role", func(c *Config) { c.Role = "server" }, "role")
 	gateway("no key file", func(c *Config) { c.PrivateKeyFile = "" }, "private_key_file")
 	gateway("control of 107 bytes", func(c *Config) { c.Control = long(107) })
 	gateway("control of 108 bytes", func(c *Config) { c.Control = long(108) }, "control")

@@ -163,6 +163,7 @@ own addresses   10.177.0.1/16
 gateways        home has 10.177.0.2/32
                   key ` + keyB + `
                   may reach 10.1.0.0/16
+DNS             answered to gateways at the inner addresses, from the resolvers of this host
 routes          IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped
 streams         to the internet; not to this host and to private networks but 192.168.7.0/24
                 nor to 203.0.113.7/32

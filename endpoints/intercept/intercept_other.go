@@ -25,6 +25,9 @@ func Sweep(Config) error { return nil }
 // Restore always fails with ErrUnsupported.
 func (*Interceptor) Restore() error { return unsupported() }
 
+// Update always fails with ErrUnsupported.
+func (*Interceptor) Update(Config) error { return unsupported() }
+
 // Accept always fails with ErrUnsupported.
 func (*Interceptor) Accept() (conn *net.TCPConn, client, target netip.AddrPort, err error) {
 	return nil, netip.AddrPort{}, netip.AddrPort{}, unsupported()

@@ -133,6 +133,29 @@ func (i *Interceptor) Restore() error {
 	return i.put()
 }
 
+// Update makes the bypass list, the interfaces and the time for refusals those of cfg, in one transaction: connections that were taken go on.
+// The port stays. After an error the old ones hold.
+func (i *Interceptor) Update(cfg Config) error {
+	if err := cfg.Check(); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed() {
+		return net.ErrClosed
+	}
+	cfg.Port = i.cfg.Port
+	cfg.IPv6 = cfg.IPv6 && i.v6
+	old, rules := i.cfg, i.table.use(cfg.rules())
+	i.cfg = cfg
+	err := i.put()
+	if err != nil {
+		i.cfg = old
+		i.table.use(rules)
+	}
+	return err
+}
+
 func (i *Interceptor) closed() bool {
 	select {
 	case <-i.done:
@@ -207,12 +230,14 @@ func (i *Interceptor) Accept() (conn *net.TCPConn, client, target netip.AddrPort
 // that carries data. When 4096 targets of the family are remembered already,
 // this one is not, without an error. ErrRemoved.
 func (i *Interceptor) Refused(target netip.AddrPort) error {
-	return i.remember(target, i.table.rules.refused4, i.table.rules.refused6)
+	r := i.table.current()
+	return i.remember(target, r.refused4, r.refused6)
 }
 
 // Unreachable is as Refused, with an ICMP error that says so as the answer.
 func (i *Interceptor) Unreachable(target netip.AddrPort) error {
-	return i.remember(target, i.table.rules.unreachable4, i.table.rules.unreachable6)
+	r := i.table.current()
+	return i.remember(target, r.unreachable4, r.unreachable6)
 }
 
 func (i *Interceptor) remember(target netip.AddrPort, four, six *set) error {

@@ -32,10 +32,9 @@ const (
 
 // table is the nftables table in one network namespace, over one netlink socket.
 type table struct {
+	mu    sync.Mutex // one transaction at a time
 	rules *ruleset
-
-	mu   sync.Mutex // one transaction at a time
-	conn *nftables.Conn
+	conn  *nftables.Conn
 	// deadline sets the time by which the socket must have answered.
 	deadline func(time.Time) error
 	sets     map[*set]*nftables.Set
@@ -53,6 +52,20 @@ func openTable(r *ruleset) (*table, error) {
 	}
 	t.conn = conn
 	return t, nil
+}
+
+func (t *table) current() *ruleset {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rules
+}
+
+// use makes the next replace put r in place, and returns what held before.
+func (t *table) use(r *ruleset) (old *ruleset) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, t.rules = t.rules, r
+	return old
 }
 
 func (t *table) close() { t.conn.CloseLasting() }

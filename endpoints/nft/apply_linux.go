@@ -85,12 +85,14 @@ func replaceTable(conn *nftables.Conn, c Config) *nftables.Table {
 
 var hooks = map[string]*nftables.ChainHook{
 	"forward":     nftables.ChainHookForward,
+	"prerouting":  nftables.ChainHookPrerouting,
 	"postrouting": nftables.ChainHookPostrouting,
 }
 
 var priorities = map[string]*nftables.ChainPriority{
 	"mangle": nftables.ChainPriorityMangle,
 	"srcnat": nftables.ChainPriorityNATSource,
+	"dstnat": nftables.ChainPriorityNATDest,
 }
 
 // exprs are the kernel's expressions for a clause: what nft itself sends.
@@ -126,6 +128,8 @@ func exprs(c clause) []expr.Any {
 			// Option 2 is the maximum segment size: kind, length, two bytes of value.
 			&expr.Exthdr{SourceRegister: reg, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
 		}
+	case toThis, family, toPorts, newTarget, redirect:
+		return targetExprs(c)
 	case masquerade:
 		return []expr.Any{&expr.Masq{}}
 	}

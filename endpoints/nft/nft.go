@@ -30,6 +30,20 @@ type Config struct {
 	// whatever comes in by the TUN (needs Linux 5.7; older ones do not know the
 	// inbound interface that late). A gateway ignores it.
 	Inner []netip.Prefix
+	// DNS is the port to which this machine takes DNS queries that come in by DNSFrom, whomever they are for; 0: it takes none.
+	DNS     uint16
+	DNSFrom []string
+	// Forwards give flows for an address of this machine another destination: at a gateway those that come in by the TUN, at an exit those that
+	// do not. They keep the address of the client.
+	Forwards []Forward
+}
+
+// Forward is an entry of Config.Forwards.
+type Forward struct {
+	TCP         bool // else UDP
+	First, Last uint16
+	To          netip.Addr
+	Port        uint16 // 0: stays
 }
 
 var (
@@ -52,6 +66,16 @@ func (c Config) check() error {
 		return fmt.Errorf("nftables: %q cannot be the name of the TUN device: give 1 to %d letters or digits", c.TUN, maxName)
 	case strings.ContainsAny(c.table(), "\" \t\n;{}") || len(c.table()) > 255:
 		return fmt.Errorf("nftables: %q cannot be the name of a table", c.Table)
+	}
+	for _, f := range c.Forwards {
+		if !f.To.IsValid() || f.First == 0 || f.Last < f.First {
+			return fmt.Errorf("nftables: ports %d-%d cannot be forwarded to %s", f.First, f.Last, f.To)
+		}
+	}
+	for _, name := range c.DNSFrom {
+		if name == "" || len(name) > maxName || strings.ContainsAny(name, "\"*\\/ \t\n") {
+			return fmt.Errorf("nftables: %q cannot be the name of an interface of the LAN", name)
+		}
 	}
 	for _, p := range c.Inner {
 		if !p.IsValid() || p.Bits() == 0 {

@@ -80,6 +80,9 @@ func (c Config) chains() []chain {
 			post.rules = append(post.rules, []clause{source(p), elsewhere, masquerade{}})
 		}
 	}
+	if pre := c.prerouting(); len(pre.rules) > 0 {
+		return []chain{forward, pre, post}
+	}
 	return []chain{forward, post}
 }
 

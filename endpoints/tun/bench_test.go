@@ -35,7 +35,7 @@ func BenchmarkSplitJoin(b *testing.B) {
 			ps[n].Data = room[n*2000 : (n+1)*2000]
 			s.cut(&ps[n])
 		}
-		r := nextRun(ps[:n])
+		r := nextRun(ps[:n], true)
 		if len(r.packets) != n {
 			b.Fatal("not joined")
 		}

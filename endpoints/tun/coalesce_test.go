@@ -25,7 +25,7 @@ func flow(src, dst netip.AddrPort, sizes []int, partial bool) []Packet {
 func runs(ps []Packet) []int {
 	var n []int
 	for len(ps) > 0 {
-		r := nextRun(ps)
+		r := nextRun(ps, true)
 		n = append(n, len(r.packets))
 		ps = ps[len(r.packets):]
 	}
@@ -53,7 +53,7 @@ func TestRoundTrip(t *testing.T) {
 						finishChecksum(&ps[i])
 					}
 				}
-				r := nextRun(ps)
+				r := nextRun(ps, true)
 				if len(r.packets) != len(ps) {
 					t.Fatalf("%v partial=%v: %d of %d packets joined", ends[0], partial, len(r.packets), len(ps))
 				}
@@ -259,7 +259,7 @@ func FuzzRuns(f *testing.F) {
 				ps = ps[1:]
 				continue
 			}
-			r := nextRun(ps)
+			r := nextRun(ps, true)
 			if len(r.packets) > 1 {
 				checkRun(t, &r)
 			}

@@ -3,8 +3,9 @@
 //
 // # Drivers
 //
-//   - offload (Linux): our own descriptor with IFF_VNET_HDR. The kernel hands over TCP super-packets of up to 64 KB with
-//     one unfinished checksum; Read splits them at the segment size, Write joins adjacent packets of one flow again.
+//   - offload (Linux): our own descriptor with IFF_VNET_HDR. The kernel hands over TCP super-packets, and UDP ones since Linux 6.2
+//     (USO), of up to 64 KB with one unfinished checksum; Read hands them on whole where there is room, else split at the segment
+//     size; Write joins adjacent packets of one flow again.
 //     One system call then moves some 45 packets, which is where nearly all the cost of a TUN device is.
 //   - plain (Linux): our own descriptor, one packet per system call.
 //   - water: github.com/songgao/water, where our descriptor is refused and on other systems.
@@ -23,8 +24,7 @@
 //
 // # Known weaknesses
 //
-// Only adjacent packets are joined: flows that alternate packet by packet go down singly. UDP super-packets (USO) are
-// not asked for: the kernel splits them before we read. One queue per device. A complete checksum has to be verified
+// Only adjacent packets are joined: flows that alternate packet by packet go down singly. One queue per device. A complete checksum has to be verified
 // before its packet may be joined to others, which costs one pass over the payload; packets with unfinished checksums
 // cost none. Interface names are taken at Open: a device that is renamed later answers no MTU call.
 //

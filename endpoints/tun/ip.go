@@ -7,7 +7,10 @@ const (
 	ipv6HeaderLen = 40
 	tcpHeaderLen  = 20
 
+	udpHeaderLen = 8
+
 	protoTCP = 6
+	protoUDP = 17
 
 	tcpChecksumAt = 16 // offset of the checksum in a TCP header (RFC 9293 §3.1)
 	udpChecksumAt = 6  // and in a UDP header (RFC 768)

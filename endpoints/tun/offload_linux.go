@@ -3,6 +3,7 @@ package tun
 import (
 	"fmt"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +15,12 @@ const (
 	tunTSO4   = 0x02 // TCP over IPv4 super-packets
 	tunTSO6   = 0x04 // TCP over IPv6 super-packets
 	tunTSOECN = 0x08 // also such whose first segment carries CWR
+	tunUSO4   = 0x20 // UDP super-packets, Linux 6.2
+	tunUSO6   = 0x40
 )
 
-// scratchLen holds the largest super-packet with its virtio header.
-const scratchLen = virtioLen + maxSuper + 1
+// scratchLen holds the largest super-packet.
+const scratchLen = maxSuper + 1
 
 // offload is a TUN device of our own with virtio headers. The splitter keeps what a Read had no room for.
 type offload struct {
@@ -25,12 +28,16 @@ type offload struct {
 	counters
 
 	readMu   sync.Mutex
-	scratch  []byte // the last packet read
+	scratch  []byte // the last packet read into too little room for a super-packet
+	head     [virtioLen]byte
+	readIov  [2]unix.Iovec
 	split    splitter
 	read     []Packet
 	readN    int
 	readErr  error
 	readStep func(fd uintptr) bool
+
+	uso bool // the kernel gives and takes UDP super-packets
 
 	writeMu   sync.Mutex
 	write     []Packet // what the Write under way has left
@@ -42,8 +49,14 @@ type offload struct {
 }
 
 func openOffload(name string, opts Options) (Device, error) {
+	uso := true
 	fd, err := openDescriptor(name, unix.IFF_VNET_HDR, opts.MTU, func(fd int) error {
-		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tunCsum|tunTSO4|tunTSO6|tunTSOECN)
+		const tcp = tunCsum | tunTSO4 | tunTSO6 | tunTSOECN
+		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|tunUSO4|tunUSO6)
+		if err != nil {
+			uso = false
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+		}
 		if err != nil {
 			return fmt.Errorf("set offloads of interface %q: %w", name, err)
 		}
@@ -58,6 +71,7 @@ func openOffload(name string, opts Options) (Device, error) {
 	}
 	d := &offload{
 		descriptor: fd,
+		uso:        uso,
 		scratch:    make([]byte, scratchLen),
 		headers:    make([]byte, virtioLen+ipv6HeaderLen+15*4), // the longest TCP header is 15 words
 		iov:        make([]unix.Iovec, 0, 1+maxRun),
@@ -109,9 +123,14 @@ func (d *offload) drain() {
 
 func (d *offload) stepRead(fd uintptr) bool {
 	for d.readN < len(d.read) {
-		n, err := unix.Read(int(fd), d.scratch)
+		p := &d.read[d.readN]
+		room, whole := d.scratch, len(p.Data) >= SuperRoom
+		if whole {
+			room = p.Data
+		}
+		n, err := d.readv(fd, room)
 		switch err {
-		case nil:
+		case 0:
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
@@ -125,17 +144,32 @@ func (d *offload) stepRead(fd uintptr) bool {
 			d.dropMalformed.Add(1)
 			continue
 		}
-		v := parseVirtio(d.scratch)
-		if !d.split.load(v, d.scratch[virtioLen:n]) {
+		v := parseVirtio(d.head[:])
+		if !d.split.load(v, room[:n-virtioLen]) {
 			d.dropMalformed.Add(1)
 			continue
 		}
-		d.drain()
+		if whole {
+			d.readPackets.Add(uint64(d.split.whole(p)))
+			d.readN++
+		} else {
+			d.drain()
+		}
 		if d.readN > 0 && v.gsoType != virtioGSONone {
 			return true
 		}
 	}
 	return true
+}
+
+// readv reads one packet, its virtio header into d.head.
+func (d *offload) readv(fd uintptr, room []byte) (int, syscall.Errno) {
+	d.readIov[0].Base, d.readIov[1].Base = &d.head[0], &room[0]
+	d.readIov[0].SetLen(virtioLen)
+	d.readIov[1].SetLen(len(room))
+	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	d.readIov[1].Base = nil // holds no buffer of the caller's
+	return int(n), errno
 }
 
 // Write implements Device.
@@ -164,7 +198,7 @@ func (d *offload) stepWrite(fd uintptr) bool {
 			d.write = d.write[1:]
 			continue
 		}
-		r := nextRun(d.write)
+		r := nextRun(d.write, d.uso)
 		if d.single > 0 {
 			r = run{packets: d.write[:1]}
 		}

@@ -41,6 +41,8 @@ func (s *splitter) load(v virtioHeader, pkt []byte) bool {
 	switch {
 	case gso == virtioGSOTCPv4 && !ip.v6 && ip.proto == protoTCP && int(v.csumStart) == ip.len:
 	case gso == virtioGSOTCPv6 && ip.v6: // csumStart may lie behind extension headers
+	case gso == virtioGSOUDP && (ip.v6 || ip.proto == protoUDP && int(v.csumStart) == ip.len):
+		return s.loadUDP()
 	default:
 		return false
 	}
@@ -63,6 +65,38 @@ func (s *splitter) load(v virtioHeader, pkt []byte) bool {
 	s.pseudo = add16(binary.BigEndian.Uint16(tcp[tcpChecksumAt:]), ^uint16(ip.total-start))
 	s.more = true
 	return true
+}
+
+// loadUDP is the rest of load for a UDP super-packet.
+func (s *splitter) loadUDP() bool {
+	start := int(s.virtio.csumStart)
+	s.headers = start + udpHeaderLen
+	if s.virtio.csumOffset != udpChecksumAt || s.headers >= s.ip.total {
+		return false
+	}
+	s.next = s.headers
+	if !s.ip.v6 {
+		s.id = binary.BigEndian.Uint16(s.pkt[4:])
+	}
+	s.pseudo = add16(binary.BigEndian.Uint16(s.pkt[start+udpChecksumAt:]), ^uint16(s.ip.total-start))
+	s.more = true
+	return true
+}
+
+// whole hands out what was loaded without cutting it; p has it in its room already.
+func (s *splitter) whole(p *Packet) (packets int) {
+	p.Data = s.pkt
+	p.CsumStart, p.CsumOffset, p.Segment, p.Headers = 0, 0, 0, 0
+	if s.virtio.flags&virtioNeedsCsum != 0 {
+		p.CsumStart, p.CsumOffset = s.virtio.csumStart, s.virtio.csumOffset
+	}
+	packets = 1
+	if payload := len(s.pkt) - s.headers; s.headers > 0 && payload > int(s.virtio.gsoSize) {
+		p.Segment, p.Headers = s.virtio.gsoSize, uint16(s.headers)
+		packets = (payload + int(s.virtio.gsoSize) - 1) / int(s.virtio.gsoSize)
+	}
+	s.more, s.pkt = false, nil
+	return packets
 }
 
 // size is the length of the packet that cut would make now; only while s.more.
@@ -88,7 +122,7 @@ func (s *splitter) skip() {
 func (s *splitter) cut(p *Packet) {
 	size := s.size()
 	p.Data = p.Data[:size]
-	p.CsumStart, p.CsumOffset = 0, 0
+	p.CsumStart, p.CsumOffset, p.Segment, p.Headers = 0, 0, 0, 0
 	if s.virtio.flags&virtioNeedsCsum != 0 {
 		p.CsumStart, p.CsumOffset = s.virtio.csumStart, s.virtio.csumOffset
 	}
@@ -105,6 +139,13 @@ func (s *splitter) cut(p *Packet) {
 	s.ip.setTotal(p.Data, size)
 
 	start := int(s.virtio.csumStart)
+	if s.virtio.csumOffset == udpChecksumAt {
+		u := p.Data[start:]
+		binary.BigEndian.PutUint16(u[4:], uint16(size-start))
+		binary.BigEndian.PutUint16(u[udpChecksumAt:], add16(s.pseudo, uint16(size-start)))
+		s.skip()
+		return
+	}
 	tcp := p.Data[start:]
 	binary.BigEndian.PutUint32(tcp[4:], s.seq+uint32(s.next-s.headers))
 	if s.index > 0 {

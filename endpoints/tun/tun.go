@@ -19,19 +19,22 @@ type Packet struct {
 	Data       []byte
 	CsumStart  uint16
 	CsumOffset uint16
+	// Segment says, after a Read, that Data is a super-packet: Headers bytes of headers, and behind them the payload of several
+	// packets, Segment bytes each, the last one shorter. Its checksum is unfinished. 0: an ordinary packet. Write ignores both.
+	Segment, Headers uint16
 }
 
 // Device is a TUN device, read and written in batches. All methods are safe for concurrent use; packets of concurrent
 // Reads come in no defined order, so one reader is the rule.
 type Device interface {
 	// Read waits for at least one packet and fills ps from the front; it never waits for a second one. It returns how many
-	// packets it filled. A packet larger than the room offered is dropped and counted in Stats; so is one that is not IP.
+	// packets it filled. Room of SuperRoom bytes may be filled with a super-packet; smaller room gets its packets one by one. A packet larger than the room offered is dropped and counted in Stats; so is one that is not IP.
 	// After Close it returns net.ErrClosed.
 	Read(ps []Packet) (int, error)
 
 	// Write hands the packets to the kernel in order and returns how many were taken care of: n < len(ps) only with an error.
 	// A packet the kernel refuses, or that is not a sound IP packet, is dropped and counted and does not stop the rest. Adjacent packets of one
-	// TCP flow may go down as one super-packet. Unfinished checksums are finished where the device cannot: then Write
+	// TCP or UDP flow may go down as one super-packet. Unfinished checksums are finished where the device cannot: then Write
 	// changes the checksum field inside Data. After Close it returns net.ErrClosed.
 	Write(ps []Packet) (int, error)
 
@@ -85,6 +88,12 @@ const (
 
 // BatchSize of the devices here: a 64 KB super-packet makes 46 packets of 1448 bytes of payload, so this holds two.
 const batchSize = 128
+
+// SuperRoom is the room for any packet or super-packet: the IP length fields have 16 bits.
+const SuperRoom = maxSuper
+
+// maxSuper bounds a super-packet in bytes.
+const maxSuper = 65535
 
 // Bounds of an MTU: RFC 791 asks every link for 68, and an IPv4 packet cannot pass 65535.
 const (

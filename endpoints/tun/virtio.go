@@ -12,6 +12,7 @@ const (
 	virtioGSONone  = 0
 	virtioGSOTCPv4 = 1
 	virtioGSOTCPv6 = 4
+	virtioGSOUDP   = 5    // USO, Linux 6.2
 	virtioGSOECN   = 0x80 // added to the type: the first segment carries CWR
 )
 

@@ -13,8 +13,8 @@ const (
 	// groSlots receives per system call, each of up to 64 datagrams: a run of 64 KB is 0.5 ms at 1 Gbit/s, so 16 of them are more than
 	// gathers while the engine is away, and they cost 1 MiB at most.
 	groSlots = 16
-	// groRoom holds the largest run: the kernel stops a run before it passes 64 KB.
-	groRoom = 65536
+	// groRoom holds the largest run.
+	groRoom = RunRoom
 	// plainSlots receives per system call where each is one datagram.
 	plainSlots = 64
 )
@@ -30,6 +30,7 @@ type reader struct {
 	rooms [][]byte // one per slot with GRO, else nil: the kernel writes into the caller's room
 	zones zoneNames
 	step  func(fd uintptr) bool
+	whole func(fd uintptr) bool // the step for rooms that take runs
 
 	// Of the ReadBatch under way.
 	ds  []Datagram
@@ -60,10 +61,6 @@ func (r *reader) init(s *socket) {
 	slots := plainSlots
 	if s.gro {
 		slots = groSlots
-		r.rooms = make([][]byte, slots)
-		for i := range r.rooms {
-			r.rooms[i] = make([]byte, groRoom)
-		}
 	}
 	r.msgs = make([]mmsghdr, slots)
 	r.iovs = make([]unix.Iovec, slots)
@@ -73,12 +70,9 @@ func (r *reader) init(s *socket) {
 		h := &r.msgs[i].hdr
 		h.Name, h.Iov, h.Control = &r.names[i][0], &r.iovs[i], &r.ctrls[i][0]
 		h.SetIovlen(1)
-		if s.gro {
-			r.aim(i, r.rooms[i])
-		}
 	}
 	// Made once: a closure per call would be an allocation per call.
-	r.step = r.stepPlain
+	r.step, r.whole = r.stepPlain, r.stepWhole
 	if s.gro {
 		r.step = r.stepGRO
 	}
@@ -107,10 +101,14 @@ func (s *socket) ReadBatch(ds []Datagram) (int, error) {
 		r.drain()
 	}
 	if r.n == 0 {
-		err = s.raw.Read(r.step)
+		step := r.step
+		if s.gro && roomForRuns(ds) {
+			step = r.whole
+		}
+		err = s.raw.Read(step)
 	}
 	r.ds = nil
-	s.readDatagrams.Add(uint64(r.n))
+	s.readDatagrams.Add(uint64(count(ds[:r.n])))
 	switch {
 	case r.n > 0:
 		return r.n, nil // an error comes again next time
@@ -162,8 +160,40 @@ func (r *reader) origin(slot int) (peer netip.AddrPort, a arrival, ok bool) {
 	return peer, a, true
 }
 
+// count is how many datagrams are in ds.
+func count(ds []Datagram) (n int) {
+	for i := range ds {
+		n++
+		if s := ds[i].Segment; s > 0 {
+			n += (len(ds[i].Data) - 1) / s
+		}
+	}
+	return n
+}
+
+func roomForRuns(ds []Datagram) bool {
+	for i := range ds {
+		if len(ds[i].Data) < RunRoom {
+			return false
+		}
+	}
+	return true
+}
+
+// stepWhole receives runs straight into the caller's rooms; false asks the poller to wait.
+func (r *reader) stepWhole(fd uintptr) bool { return r.direct(fd, min(len(r.ds), groSlots)) }
+
 // stepGRO receives runs into the socket's own rooms and cuts them into the batch; false asks the poller to wait.
 func (r *reader) stepGRO(fd uintptr) bool {
+	if r.rooms == nil {
+		r.rooms = make([][]byte, groSlots)
+		for i := range r.rooms {
+			r.rooms[i] = make([]byte, groRoom)
+		}
+	}
+	for i, room := range r.rooms {
+		r.aim(i, room)
+	}
 	for r.n == 0 {
 		n, done, ok := r.receive(fd, groSlots)
 		if done {
@@ -203,15 +233,17 @@ func (r *reader) drain() {
 			continue
 		}
 		d.Data = d.Data[:copy(d.Data, part)]
-		d.Peer, d.Local, d.ECN, d.At = r.run.peer, r.run.local, r.run.ecn, r.at
+		d.Peer, d.Local, d.ECN, d.Segment, d.At = r.run.peer, r.run.local, r.run.ecn, 0, r.at
 		r.n++
 	}
 }
 
 // stepPlain receives single datagrams straight into the caller's rooms; false asks the poller to wait.
-func (r *reader) stepPlain(fd uintptr) bool {
+func (r *reader) stepPlain(fd uintptr) bool { return r.direct(fd, min(len(r.ds), plainSlots)) }
+
+// direct receives into so many of the caller's rooms.
+func (r *reader) direct(fd uintptr, slots int) bool {
 	for r.n == 0 {
-		slots := min(len(r.ds), plainSlots)
 		for i := range slots {
 			r.aim(i, r.ds[i].Data)
 		}
@@ -238,7 +270,10 @@ func (r *reader) stepPlain(fd uintptr) bool {
 				copy(to.Data, from.Data[:size])
 			}
 			to.Data = to.Data[:size]
-			to.Peer, to.Local, to.ECN, to.At = peer, a.local, a.ecn, r.at
+			to.Peer, to.Local, to.ECN, to.Segment, to.At = peer, a.local, a.ecn, 0, r.at
+			if a.segment > 0 && a.segment < size {
+				to.Segment = a.segment
+			}
 			r.n++
 		}
 	}

@@ -18,6 +18,9 @@ type Datagram struct {
 	Local netip.Addr
 	// ECN is the two-bit field of the IP header (RFC 3168 §5): 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE.
 	ECN uint8
+	// Segment says, after ReadBatch, that Data is a run of datagrams of Segment bytes each, the last one shorter, with the same
+	// addresses. 0: one datagram. Ignored on writing.
+	Segment int
 	// At is when the datagram was taken from the kernel; one clock reading serves a whole system call. Ignored on writing.
 	At time.Time
 }
@@ -25,7 +28,8 @@ type Datagram struct {
 // Socket is a UDP socket that never fragments, read and written in batches. All methods are safe for concurrent use; one reader
 // and one writer is the rule.
 type Socket interface {
-	// ReadBatch waits for at least one datagram and never for a second one. It returns how many of ds it filled. A datagram
+	// ReadBatch waits for at least one datagram and never for a second one. It returns how many of ds it filled. Where every room
+	// has RunRoom bytes each may be filled with a run; smaller rooms get datagrams one by one. A datagram
 	// larger than the room offered is dropped and counted. After Close it returns net.ErrClosed. Other errors are
 	// the kernel's and are passing ones unless they repeat.
 	ReadBatch(ds []Datagram) (int, error)
@@ -41,6 +45,13 @@ type Socket interface {
 	Stats() Stats
 	// Close unblocks readers and writers. Only the first call does anything.
 	Close() error
+}
+
+// Prompt is a Socket that can also send without ever waiting.
+type Prompt interface {
+	// WriteNow is WriteBatch, except that it does not wait while the send buffer is full: n < len(ds) without an error says so.
+	// It is not to be called while a WriteBatch is under way.
+	WriteNow(ds []Datagram) (int, error)
 }
 
 // Stats are running counts of one Socket, and what offloads it has now.
@@ -89,6 +100,9 @@ const (
 	ECT0   = 2
 	CE     = 3
 )
+
+// RunRoom is the room for any run: the kernel stops one before it passes 64 KB.
+const RunRoom = 65536
 
 // MaxPayload is the largest UDP payload over IPv4: 65535 less 20 bytes of IP and 8 of UDP header.
 const MaxPayload = 65507

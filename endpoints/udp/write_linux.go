@@ -30,6 +30,7 @@ type writer struct {
 	ctrls [][controlLen]byte
 	parts []int // datagrams in each message
 	step  func(fd uintptr) bool
+	now   func(fd uintptr) bool // step without waiting
 
 	// Of the WriteBatch under way.
 	ds     []Datagram // what is left
@@ -46,10 +47,16 @@ func (w *writer) init(s *socket) {
 	w.ctrls = make([][controlLen]byte, sendSlots)
 	w.parts = make([]int, sendSlots)
 	w.step = w.send // made once: a closure per call would be an allocation per call
+	w.now = func(fd uintptr) bool { w.send(fd); return true }
 }
 
 // WriteBatch implements Socket.
-func (s *socket) WriteBatch(ds []Datagram) (int, error) {
+func (s *socket) WriteBatch(ds []Datagram) (int, error) { return s.write(ds, s.writer.step) }
+
+// WriteNow implements Prompt.
+func (s *socket) WriteNow(ds []Datagram) (int, error) { return s.write(ds, s.writer.now) }
+
+func (s *socket) write(ds []Datagram, step func(fd uintptr) bool) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
@@ -57,7 +64,7 @@ func (s *socket) WriteBatch(ds []Datagram) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ds, w.err, w.single, w.doubt = ds, nil, 0, false
-	err := s.raw.Write(w.step)
+	err := s.raw.Write(step)
 	n := len(ds) - len(w.ds)
 	w.ds = nil
 	clear(w.iovs) // holds no buffer of the caller's

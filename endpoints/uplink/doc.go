@@ -15,7 +15,10 @@
 // an interface goes down.
 //
 // An interface is an uplink when the main table has a default route over it, or
-// when it is named; never when it is the loopback, our TUN, or excluded.
+// when it is named; never when it is the loopback, our TUN, or excluded. A machine
+// with one arm has several routers on one subnet of one interface: there each
+// named next hop (Hop) is an uplink, with a number, mark and table of its own, and
+// what they share is the interface and its addresses.
 //
 // # What is put into the kernel
 //
@@ -89,8 +92,14 @@
 //   - The outer datagrams of another tunnel on the same machine go into the bond
 //     like everything else. If that tunnel is an uplink itself, its own socket must
 //     be routed by a specific route in the main table, or it runs in a circle.
+//   - A VXLAN (not WireGuard, IPIP, GRE) gives its packets the mark of what is in them:
+//     as an uplink it needs a rule "to" its far end before 17700, too.
 //   - Rules or routes that somebody deletes while all uplinks stay as they are
 //     come back only with the next snapshot.
+//   - Answers from an address that several next hops share leave by the first of
+//     them, whichever the question came by.
+//   - A next hop is not looked for: it counts as usable while its interface is up
+//     and has an address; whether it answers is for the paths to find out.
 //   - A listing of routes is filtered by the kernel from Linux 4.20 on; before, a full
 //     routing table is copied at each look.
 //   - State files of namespaces that died with their process stay in /run/bondd

@@ -54,6 +54,9 @@ func (f *Feed) Next(ctx context.Context) (Snapshot, error) {
 	}
 }
 
+// SetOptions does nothing: the owner says what the uplinks are.
+func (f *Feed) SetOptions(WatchOptions) {}
+
 // Close implements Monitor.
 func (f *Feed) Close() error {
 	f.mu.Lock()

@@ -65,6 +65,14 @@ func Watch(o WatchOptions) (Monitor, error) {
 // Next implements Monitor.
 func (m *monitor) Next(ctx context.Context) (Snapshot, error) { return m.next(ctx) }
 
+// SetOptions implements Monitor.
+func (m *monitor) SetOptions(o WatchOptions) {
+	m.taking.Lock()
+	m.reader.opts = o
+	m.taking.Unlock()
+	hint(m.normal)
+}
+
 // Close implements Monitor.
 func (m *monitor) Close() error {
 	m.once.Do(func() {
@@ -92,7 +100,8 @@ func (m *monitor) snapshot() (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	watched := make(map[int32]Uplink, len(s.Uplinks))
-	for _, u := range s.Uplinks {
+	for _, u := range s.Uplinks { // next hops on one interface are lost together
+		u.Addrs = slices.Concat(u.Addrs, watched[int32(u.Ifindex)].Addrs)
 		watched[int32(u.Ifindex)] = u
 	}
 	m.mu.Lock()

@@ -40,6 +40,9 @@ func (*System) Sync(context.Context, Plan) error { return unsupported("changing 
 // Sweep always fails with ErrUnsupported.
 func (*System) Sweep(context.Context) error { return unsupported("changing routes") }
 
+// Forwarded is always false.
+func (*System) Forwarded(bool) bool { return false }
+
 // Close does nothing.
 func (*System) Close(context.Context) error { return nil }
 
@@ -47,3 +50,6 @@ func (*System) Close(context.Context) error { return nil }
 func (Uplink) Control(string, string, syscall.RawConn) error {
 	return unsupported("binding to an uplink")
 }
+
+// ReadTraffic always fails with ErrUnsupported.
+func ReadTraffic(string) (Traffic, error) { return Traffic{}, unsupported("reading counters") }

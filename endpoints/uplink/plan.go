@@ -16,6 +16,8 @@ const (
 	Gateway Role = iota
 	// Exit forwards between the TUN and the internet; it needs no rules.
 	Exit
+	// Relay only forwards; it has no TUN.
+	Relay
 )
 
 // Want is what the owner asks of the machine.
@@ -61,6 +63,10 @@ func MakePlan(s Snapshot, w Want) Plan {
 		p.uplinks = append(p.uplinks, u)
 	}
 
+	if w.Role == Relay {
+		p.forwarding()
+		return p.plan
+	}
 	p.looseReversePath()
 	p.device()
 	if w.Role == Gateway {
@@ -85,7 +91,12 @@ type planner struct {
 	plan       Plan
 }
 
-func (p *planner) add(it Item) { p.plan.Items = append(p.plan.Items, it) }
+// add puts an item into the plan, once: next hops on one interface share some.
+func (p *planner) add(it Item) {
+	if !slices.Contains(p.plan.Items, it) {
+		p.plan.Items = append(p.plan.Items, it)
+	}
+}
 
 func (p *planner) note(format string, args ...any) {
 	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
@@ -99,7 +110,7 @@ func (p *planner) looseReversePath() {
 		return
 	}
 	for _, u := range p.uplinks {
-		p.add(Sysctl{Key: "net/ipv4/conf/" + u.Name + "/rp_filter", Value: "2", When: "1"})
+		p.add(Sysctl{Key: "net/ipv4/conf/" + u.Interface() + "/rp_filter", Value: "2", When: "1"})
 	}
 }
 
@@ -162,14 +173,14 @@ func (p *planner) uplinkRoutes(u Uplink) {
 		}
 		if usable {
 			for _, dst := range subnets(u, v6) {
-				p.add(Route{V6: v6, Table: u.Table(), Dst: dst, Dev: u.Name, Metric: connected})
+				p.add(Route{V6: v6, Table: u.Table(), Dst: dst, Dev: u.Interface(), Metric: connected})
 			}
 			switch {
 			case gateway.IsValid():
-				p.add(Route{V6: v6, Table: u.Table(), Via: gateway, Dev: u.Name, Metric: metric,
+				p.add(Route{V6: v6, Table: u.Table(), Via: gateway, Dev: u.Interface(), Metric: metric,
 					OnLink: !covered(u, gateway)})
 			case direct || u.PointToPoint:
-				p.add(Route{V6: v6, Table: u.Table(), Dev: u.Name, Metric: metric})
+				p.add(Route{V6: v6, Table: u.Table(), Dev: u.Interface(), Metric: metric})
 			}
 		}
 		p.add(Route{V6: v6, Table: u.Table(), Unreachable: true, Metric: metricRefuse})
@@ -184,9 +195,11 @@ func (p *planner) rules(v6 bool) {
 	}
 	p.add(Rule{V6: v6, Priority: PriorityMarkLost, Mark: MarkBase, Mask: MarkMask, Unreachable: true})
 	p.add(Rule{V6: v6, Priority: PriorityMain, Table: tableMain, SuppressDefault: true})
+	placed := make(map[netip.Addr]bool) // next hops that share an address: it belongs to the first
 	for _, u := range p.uplinks {
 		for _, a := range u.Addrs {
-			if a.Addr().Is6() == v6 {
+			if a.Addr().Is6() == v6 && !placed[a.Addr()] {
+				placed[a.Addr()] = true
 				p.add(Rule{V6: v6, Priority: PriorityFrom, From: a.Addr(), Table: u.Table()})
 			}
 		}

@@ -56,9 +56,7 @@ func (r *reader) snapshot() (Snapshot, error) {
 		}
 	}
 	for _, l := range links {
-		if u, ok := r.uplink(l.Attrs(), addrs, defaults[l.Attrs().Index], s.IPv6); ok {
-			s.Uplinks = append(s.Uplinks, u)
-		}
+		s.Uplinks = append(s.Uplinks, r.uplinks(l.Attrs(), addrs, defaults[l.Attrs().Index], s.IPv6)...)
 	}
 	slices.SortFunc(s.Uplinks, func(a, b Uplink) int { return strings.Compare(a.Name, b.Name) })
 	names := make([]string, len(s.Uplinks))
@@ -108,42 +106,82 @@ func addDefault(m map[int]*defaultRoutes, rt netlink.Route, v6 bool) {
 	}
 }
 
-// uplink decides whether the interface is one, and describes it.
-func (r *reader) uplink(a *netlink.LinkAttrs, addrs []netlink.Addr, d *defaultRoutes, v6 bool) (Uplink, bool) {
-	named := slices.Contains(r.opts.Named, a.Name)
+// uplinks decides whether the interface is one, or several by its next hops, and describes them.
+func (r *reader) uplinks(a *netlink.LinkAttrs, addrs []netlink.Addr, d *defaultRoutes, v6 bool) []Uplink {
 	if d == nil {
 		d = new(defaultRoutes)
 	}
-	found := (d.v4 != nil || d.v6 != nil) && !r.opts.NamedOnly
-	if a.RawFlags&unix.IFF_LOOPBACK != 0 || a.Name == r.opts.TUN || slices.Contains(r.opts.Exclude, a.Name) || !named && !found {
-		return Uplink{}, false
-	}
-	u := Uplink{
-		Name: a.Name, Ifindex: a.Index, MTU: a.MTU, Named: named,
-		PointToPoint: a.RawFlags&unix.IFF_POINTOPOINT != 0,
-		Up:           running(a.RawFlags),
-		Default4:     d.v4 != nil, Default6: d.v6 != nil,
+	o := &r.opts
+	named := slices.Contains(o.Named, a.Name)
+	routed := d.v4 != nil || d.v6 != nil
+	found := routed && (!o.NamedOnly || slices.ContainsFunc(o.Patterns, func(p string) bool { return strings.HasPrefix(a.Name, p) }))
+	if a.RawFlags&unix.IFF_LOOPBACK != 0 || a.Name == o.TUN || slices.Contains(o.Exclude, a.Name) {
+		return nil
 	}
 	var all []address
+	var peer4 netip.Addr
 	for _, na := range addrs {
 		if na.LinkIndex == a.Index {
 			if ad, ok := usable(na); ok && (v6 || ad.prefix.Addr().Is4()) {
 				all = append(all, ad)
-				u.Addrs = append(u.Addrs, ad.prefix)
+				if peer, ok := peerOf(na); ok && peer.Addr().Is4() && peer.Addr() != ad.prefix.Addr() && !peer4.IsValid() {
+					peer4 = peer.Addr()
+				}
 			}
+		}
+	}
+	u := Uplink{
+		Peer4: peer4,
+		Name:  a.Name, Ifindex: a.Index, MTU: a.MTU, Named: named,
+		PointToPoint: a.RawFlags&unix.IFF_POINTOPOINT != 0,
+		Up:           running(a.RawFlags),
+	}
+	var out []Uplink
+	for _, h := range o.Hops {
+		if h.Device == a.Name {
+			v := u
+			v.Name, v.Device, v.Named = h.Name(), a.Name, true
+			v.PointToPoint = false // out by that router or not at all
+			out = append(out, v.by(all, hopTo(h.Gateway4), hopTo(h.Gateway6), false))
+		}
+	}
+	if len(out) == 0 && (named || found) {
+		out = append(out, u.by(all, d.v4, d.v6, true))
+	}
+	return out
+}
+
+func hopTo(gateway netip.Addr) *nextHop {
+	if !gateway.IsValid() {
+		return nil
+	}
+	return &nextHop{gateway: gateway}
+}
+
+// by fills in addresses and next hops. Without both, addresses of a family that
+// has no next hop are left out.
+func (u Uplink) by(all []address, v4, v6 *nextHop, both bool) Uplink {
+	u.Default4, u.Default6 = v4 != nil, v6 != nil
+	for _, ad := range all {
+		if hop := map[bool]*nextHop{true: v4, false: v6}[ad.prefix.Addr().Is4()]; both || hop != nil {
+			u.Addrs = append(u.Addrs, ad.prefix)
 		}
 	}
 	slices.SortFunc(u.Addrs, func(a, b netip.Prefix) int { return a.Compare(b) })
 	u.Addrs = slices.Compact(u.Addrs)
-	if d.v4 != nil {
-		u.Gateway4 = d.v4.gateway
+	if v4 != nil {
+		u.Gateway4 = v4.gateway
 	}
-	if d.v6 != nil {
-		u.Gateway6 = d.v6.gateway
+	if v6 != nil {
+		u.Gateway6 = v6.gateway
 	}
-	u.Source4 = pickSource(all, false, d.v4)
-	u.Source6 = pickSource(all, true, d.v6)
-	return u, true
+	if both || v4 != nil {
+		u.Source4 = pickSource(all, false, v4)
+	}
+	if both || v6 != nil {
+		u.Source6 = pickSource(all, true, v6)
+	}
+	return u
 }
 
 // address is one usable address, in the kernel's order (primary first).
@@ -168,6 +206,14 @@ func usable(na netlink.Addr) (address, bool) {
 	}
 	// For IPv4 the same bit means "secondary".
 	return address{p, ip.Is6() && na.Flags&unix.IFA_F_TEMPORARY != 0}, true
+}
+
+// peerOf is the far end of an address, if it has one.
+func peerOf(na netlink.Addr) (netip.Prefix, bool) {
+	if na.Peer == nil {
+		return netip.Prefix{}, false
+	}
+	return toPrefix(na.Peer)
 }
 
 // pickSource chooses the address to send from: the one that the default route

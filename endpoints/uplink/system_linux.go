@@ -132,6 +132,20 @@ func (s *System) currentSysctls(want Plan) []Item {
 	return items
 }
 
+// Forwarded tells whether the machine forwards without us: it did when we, or a
+// crashed predecessor, came.
+func (s *System) Forwarded(v6 bool) bool {
+	key := keyForward4
+	if v6 {
+		key = keyForward6
+	}
+	if i := s.state.find(key); i >= 0 {
+		return s.state.Sysctls[i].Old != "0"
+	}
+	now, err := readSysctl(key)
+	return err == nil && now != "0"
+}
+
 // Apply carries the steps out in order. A step that is done already is no
 // error; one that fails does not stop the others; the errors are joined. A
 // context that ends stops before the next step.

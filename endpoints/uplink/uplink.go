@@ -9,14 +9,16 @@ import (
 )
 
 // Uplink is one local way out: an interface with at least one usable source
-// address and a way to reach the rest of the world over it.
+// address and a way to reach the rest of the world over it, or one of several
+// next hops on such an interface.
 type Uplink struct {
 	// Index is the number of the uplink in marks and tables, 1..MaxIndex. It
-	// belongs to the interface name for the life of the monitor: an uplink that
+	// belongs to the name for the life of the monitor: an uplink that
 	// vanishes and returns has the same number, and no number changes because
 	// another uplink came or went.
 	Index   int
-	Name    string // interface name, e.g. "eth1"
+	Name    string // unique: the interface's, e.g. "eth1", or Hop.Name
+	Device  string // the interface where Name is that of a Hop; see Interface
 	Ifindex int    // kernel's interface number; changes when the device is made anew
 	MTU     int    // IP MTU of the interface in bytes
 
@@ -35,6 +37,10 @@ type Uplink struct {
 	// be link-local.
 	Gateway4, Gateway6 netip.Addr
 
+	// Peer4 is the far end of a point-to-point interface's IPv4 address; the zero
+	// Addr when there is none.
+	Peer4 netip.Addr
+
 	// Default4 and Default6 tell whether the main table has a default route
 	// over this interface.
 	Default4, Default6 bool
@@ -49,6 +55,14 @@ func (u Uplink) Mark() uint32 { return MarkBase | uint32(u.Index) }
 
 // Table is the number of the uplink's routing table.
 func (u Uplink) Table() int { return TableBase + u.Index }
+
+// Interface is the name of the interface.
+func (u Uplink) Interface() string {
+	if u.Device != "" {
+		return u.Device
+	}
+	return u.Name
+}
 
 // Usable4 tells whether an IPv4 datagram can leave by this uplink now.
 func (u Uplink) Usable4() bool {
@@ -81,7 +95,7 @@ func (s Snapshot) Equal(t Snapshot) bool {
 	return s.IPv6 == t.IPv6 && slices.EqualFunc(s.Uplinks, t.Uplinks, Uplink.Equal)
 }
 
-// Find returns the uplink with that interface name.
+// Find returns the uplink with that name.
 func (s Snapshot) Find(name string) (Uplink, bool) {
 	i, ok := slices.BinarySearchFunc(s.Uplinks, name, func(u Uplink, n string) int { return strings.Compare(u.Name, n) })
 	if !ok {
@@ -99,6 +113,8 @@ type Monitor interface {
 	// and is back before anybody looked is reported too, by an equal snapshot: its
 	// routes have to be put back (System.Sync).
 	Next(ctx context.Context) (Snapshot, error)
+	// SetOptions changes what counts as an uplink; Next sees it. Any goroutine may call it. Uplinks that stay keep their numbers.
+	SetOptions(o WatchOptions)
 	Close() error
 }
 
@@ -107,6 +123,26 @@ type WatchOptions struct {
 	TUN     string   // our own device: never an uplink
 	Exclude []string // interface names that are never uplinks
 	Named   []string // interface names that are uplinks even without a default route
-	// NamedOnly turns finding by default route off: only Named are uplinks.
+	Hops    []Hop    // next hops that are uplinks of their own; their interfaces are none beside them
+	// Patterns are beginnings of interface names; with a default route, such
+	// interfaces are uplinks.
+	Patterns []string
+	// NamedOnly turns finding by default route off: only Named, Hops and Patterns
+	// are uplinks.
 	NamedOnly bool
+}
+
+// Hop is one of several next hops on one interface: a router that is an uplink of
+// its own. A family without a next hop is not used.
+type Hop struct {
+	Device             string
+	Gateway4, Gateway6 netip.Addr
+}
+
+// Name is the name of the uplink, e.g. "eth0@192.168.1.254".
+func (h Hop) Name() string {
+	if h.Gateway4.IsValid() {
+		return h.Device + "@" + h.Gateway4.String()
+	}
+	return h.Device + "@" + h.Gateway6.String()
 }

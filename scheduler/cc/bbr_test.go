@@ -208,6 +208,26 @@ func TestMarksEndStartup(t *testing.T) {
 	}
 }
 
+// A flow that never fills its window floods a thin line all the same: start-up must not go on for that.
+func TestFloodedThinPathEndsStartup(t *testing.T) {
+	for _, c := range []struct {
+		lost int // of 32 datagrams
+		want bool
+	}{{2, false}, {12, true}} {
+		f := &feeder{c: New(Config{MSS: 1400}, seeded(1)), rtt: 40 * ms}
+		for range 20 {
+			f.ack(32*1400*100, 0, func(a *Ack) {
+				a.AppLimited, a.Rate = true, 150e3
+				a.Lost = c.lost * 1400
+				a.Delivered -= a.Lost
+			})
+		}
+		if got := f.c.State() != "startup"; got != c.want {
+			t.Errorf("%d of 32 lost, limited by the flow: state %s", c.lost, f.c.State())
+		}
+	}
+}
+
 func TestStartupIsQuick(t *testing.T) {
 	n := newSimNet(link.Config{Rate: 50e6, Delay: 8 * ms, Queue: 100 * ms}, link.Config{Delay: 8 * ms}, 1)
 	f := n.add(New(Config{MSS: packetSize}, seeded(1)), 0)

@@ -8,6 +8,9 @@ const (
 	growth      = 1.25 // a round that grows less is flat
 	flatRounds  = 3
 	startupLoss = 0.03 // loss of a round that ends start-up when the rate does not grow or a queue does
+	// A path so thin that what little the flow has to send floods it: overflowLoss of at least overflowSeen datagrams, whoever limits the rate.
+	overflowLoss = maxLoss
+	overflowSeen = 20
 )
 
 // onStartup leaves when the rate stops growing, when loss comes with a queue
@@ -23,6 +26,9 @@ func (c *BBR) onStartup(now time.Duration, a Ack, round bool) {
 	// A third of the bound: on a long path the news is a round trip old, and
 	// what is sent meanwhile comes on top.
 	full := c.stand > max(c.bound()/3, c.packetTime(3)+5*time.Millisecond)+c.jitter || a.CE > 0
+	if seen := c.roundLost + c.roundGot; round && a.AppLimited && seen >= overflowSeen*c.mss && float64(c.roundLost) > overflowLoss*float64(seen) {
+		full = true
+	}
 	if round && !a.AppLimited {
 		grew := bw >= c.full*growth
 		lossy := c.roundLost >= 3*c.mss && float64(c.roundLost) > startupLoss*float64(c.roundLost+c.roundGot)

@@ -11,6 +11,9 @@ const (
 	// firstRTT spreads the first window where no round trip is known: between
 	// a burst and a wait.
 	firstRTT = 25 * time.Millisecond
+	// leastRound is the shortest round trip that a window is made for: acknowledgements wait up to 1 ms, and the two ends for
+	// their processors; over a bare wire the round trip itself is 50 µs.
+	leastRound = time.Millisecond
 	// minRate, bytes/s: one datagram in a few hundred milliseconds. Pacing
 	// must never stop.
 	minRate = 4000
@@ -83,7 +86,7 @@ func (c *BBR) target() int {
 	if bw <= 0 || c.base <= 0 {
 		return initialWindow * c.mss
 	}
-	path := bw * c.base.Seconds()
+	path := bw * max(c.base, leastRound).Seconds()
 	noise := bw * c.noise.Seconds()
 	var w float64
 	switch {
@@ -93,6 +96,11 @@ func (c *BBR) target() int {
 		w = 1.1*path + noise
 	default:
 		w = 2*path + noise
+		if c.stand <= c.low() {
+			// Twice what is on the way, jitter included: with room for one of it only, a short road with long jitter never
+			// shows a rate above the estimate. Not while a queue stands: there it would be filled.
+			w += bw * min(c.noise, 2*c.jitter).Seconds()
+		}
 	}
 	floor := minWindow
 	if c.state == startup {

@@ -103,6 +103,55 @@ func TestUseAfterReleaseIsNoticed(t *testing.T) {
 	mustPanic(t, func() { b.Extend(1) })
 }
 
+func TestSuperIsSharedUntilTheLastRelease(t *testing.T) {
+	b := GetSuper()
+	if len(b.Room()) != SuperSize {
+		t.Fatalf("room for %d bytes, want %d", len(b.Room()), SuperSize)
+	}
+	b.Segment, b.Headers = 1448, 52
+	b.Share(2)
+	b.Release()
+	b.Release()
+	b.Append([]byte("still here"))
+	b.Release()
+	mustPanic(t, b.Release)
+	b = GetSuper()
+	defer b.Release()
+	if b.Len() != 0 || b.Segment != 0 || b.Headers != 0 {
+		t.Error("GetSuper returns a buffer that is not fresh")
+	}
+}
+
+func TestPartsKeepTheirMemory(t *testing.T) {
+	whole := GetSuper()
+	whole.Append([]byte("onetwothree"))
+	whole.Share(2)
+	parts := []*Buf{whole.Part(0, 3), whole.Part(3, 6), whole.Part(6, 11)}
+	copy(parts[1].Bytes(), "TWO")
+	parts[1].TrimFront(1)
+	if len(parts[1].Room()) != 0 || cap(parts[1].Bytes()) != 2 {
+		t.Error("a part reaches into its neighbour")
+	}
+	if got := string(parts[1].Bytes()); got != "WO" {
+		t.Errorf("the part is %q", got)
+	}
+	done := make(chan struct{})
+	go func() { parts[0].Release(); close(done) }()
+	parts[1].Release()
+	<-done
+	if got := string(parts[2].Bytes()); got != "three" {
+		t.Errorf("the last part is %q", got)
+	}
+	if whole.pooled {
+		t.Fatal("the memory was freed while a part had it")
+	}
+	parts[2].Release()
+	if !whole.pooled {
+		t.Error("the memory is not freed with its last part")
+	}
+	mustPanic(t, whole.Release)
+}
+
 func TestGetAndReleaseDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector sync.Pool drops buffers at random")

@@ -7,16 +7,20 @@
 //	|  headroom  |  content ->                  |  free room  |
 //	             ^ front                        ^ end
 //
+// A super-packet, TCP or UDP payload for many packets behind one header, has a
+// larger block, from GetSuper. Its pieces are cut only into the datagrams they
+// leave in; until all are done with, they share it.
+//
 // # Ownership
 //
-// A Buf has one owner at a time. A function that is documented to take a *Buf
+// A Buf has one owner at a time, unless it is shared (Share, Part). A function that is documented to take a *Buf
 // becomes its owner, and either passes it on or calls Release, exactly once. A
 // slice obtained from a Buf is good only for as long as the caller owns it.
 //
 // # Goroutines
 //
-// Get and Release may be called from any goroutine; they share a sync.Pool,
-// the only shared state here. Everything else belongs to the owner alone.
+// Get and Release may be called from any goroutine; they share two
+// instances of sync.Pool, the only shared state here. Everything else belongs to the owner alone.
 //
 // # Misuse
 //

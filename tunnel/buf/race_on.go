@@ -4,10 +4,20 @@ package buf
 
 const raceEnabled = true
 
-// poison is what a released buffer contains.
-var poison = func() (p [Size]byte) {
-	for i := range p {
-		p[i] = 0xdb
+// pattern is what a released buffer contains.
+const pattern = 0xdb
+
+func (b *Buf) poison() {
+	for i := range b.data {
+		b.data[i] = pattern
 	}
-	return p
-}()
+}
+
+func (b *Buf) poisoned() bool {
+	for _, c := range b.data {
+		if c != pattern {
+			return false
+		}
+	}
+	return true
+}

@@ -17,6 +17,10 @@
 //
 // The TCP connection has then done its work and its owner closes it.
 //
+// A connection whose ClientHello says "bondd-carrier/1" instead becomes a carrier
+// of streams (package carrier) after the same handshake, with the same keys
+// (Carrier, Accept).
+//
 // # Keys
 //
 // A node is its Ed25519 key. TLS 1.3 wants certificates, so each end makes one

@@ -95,26 +95,17 @@ func client(conn *tls.Conn, offer Offer) (*Result, error) {
 // ErrMessage, those of ctx, conn and TLS. The gateway has been told where that
 // is possible. After an error nothing more can be done with conn.
 func Server(ctx context.Context, conn net.Conn, priv PrivateKey, known func(PublicKey) bool, answer func(PublicKey, Offer) Answer) (*Result, error) {
-	config, err := serverConfig(priv)
-	if err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
-	}
-	release, err := bound(ctx, conn)
+	in, err := Accept(ctx, conn, priv)
 	if err != nil {
 		return nil, err
 	}
-	result, err := server(tls.Server(conn, config), known, answer)
-	return result, release(err)
+	if in.IsCarrier() {
+		return nil, errors.New("hello: the gateway wants a carrier")
+	}
+	return in.Hello(ctx, known, answer)
 }
 
-func server(conn *tls.Conn, known func(PublicKey) bool, answer func(PublicKey, Offer) Answer) (*Result, error) {
-	if err := handshake(conn); err != nil {
-		return nil, err
-	}
-	key, err := peerKey(conn.ConnectionState())
-	if err != nil {
-		return nil, err
-	}
+func server(conn *tls.Conn, key PublicKey, known func(PublicKey) bool, answer func(PublicKey, Offer) Answer) (*Result, error) {
 	body, err := readMessage(conn)
 	if err != nil {
 		return nil, fmt.Errorf("read offer: %w", explain(err))

@@ -92,6 +92,7 @@ func serverConfig(priv PrivateKey) (*tls.Config, error) {
 		return nil, err
 	}
 	c.ClientAuth = tls.RequireAnyClientCert
+	c.NextProtos = []string{alpn, carrierALPN}
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		_, err := peerKey(state)
 		return err
@@ -102,7 +103,8 @@ func serverConfig(priv PrivateKey) (*tls.Config, error) {
 // peerKey returns the key the peer has proven to own, and checks that the
 // handshake agreed on what this package asks for.
 func peerKey(state tls.ConnectionState) (PublicKey, error) {
-	if state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 || state.NegotiatedProtocol != alpn {
+	spoken := state.NegotiatedProtocol == alpn || state.NegotiatedProtocol == carrierALPN
+	if state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 || !spoken {
 		return PublicKey{}, fmt.Errorf("peer agreed on %s, %v, protocol %q: it is not bondd",
 			tls.VersionName(state.Version), state.CurveID, state.NegotiatedProtocol)
 	}

@@ -102,7 +102,7 @@ func TestWallClockDoesNotMatter(t *testing.T) {
 		c, s := tcpPair(t)
 		done := make(chan error, 1)
 		go func() {
-			_, err := server(tls.Server(s, exit), func(PublicKey) bool { return true }, func(PublicKey, Offer) Answer { return testAnswer() })
+			_, err := server(tls.Server(s, exit), gateway.Public(), func(PublicKey) bool { return true }, func(PublicKey, Offer) Answer { return testAnswer() })
 			done <- err
 		}()
 		if _, err := client(tls.Client(c, client1), testOffer()); err != nil {

@@ -82,6 +82,8 @@
 //	NUMBERED 13         | flow u16 | seq u16 | IP packet
 //	NUMBERED_PARTIAL 14 | the same
 //
+//	PATH_CAP 15         | path u8 | status sequence, varint | bytes per second, varint
+//
 //	STREAM 16         | stream id, varint | offset, varint | data
 //	STREAM_FIN 17     | the same; the data ends the stream
 //	OPEN 18           | stream id, varint | window, varint | target, at most 512 bytes
@@ -98,7 +100,7 @@
 // subtraction. The CE and ECT counts are the totals of authenticated datagrams
 // that arrived on the path marked CE, and marked ECT(0) or ECT(1).
 //
-// PACKET, ORDERED: one IP packet of the user. The PARTIAL kinds carry a packet
+// PACKET, ORDERED: one IP packet of the user, a piece of a super-packet included: it travels complete. The PARTIAL kinds carry a packet
 // whose transport checksum field holds the sum of the pseudo header only; the
 // receiver finds the place in the headers of the packet. Ordered packets of one
 // flow have consecutive seqs, modulo 2^16.
@@ -111,8 +113,13 @@
 //
 // PATH_STATUS: state is 0 available, 1 backup, 2 closed. A status counts only
 // when its sequence is higher than that of the last one for the path. Paths over
-// one uplink of the sender share a group. Flags: bit 0 metered; the others are
-// sent as zero and ignored.
+// one uplink of the sender share a group. Flags: bit 0 metered, bit 1 a backup
+// that is also used while all else is full, bit 2 drain; the others are sent as
+// zero and ignored.
+//
+// PATH_CAP: the sender of the frame wants to receive no more than this on the
+// path, in UDP payload; 0 is no limit. It counts only when its sequence is higher
+// than that of the last one for the path.
 //
 // NUMBERED: like ORDERED, but delivered at once; the numbers only tell the second
 // copy from the first.

@@ -20,6 +20,7 @@ const (
 	KindMTUInfo         Kind = 12
 	KindNumbered        Kind = 13
 	KindNumberedPartial Kind = 14
+	KindPathCap         Kind = 15
 
 	KindStream    Kind = 16
 	KindStreamFin Kind = 17
@@ -52,6 +53,7 @@ var kindNames = [...]string{
 	KindMTUInfo:         "MTU_INFO",
 	KindNumbered:        "NUMBERED",
 	KindNumberedPartial: "NUMBERED_PARTIAL",
+	KindPathCap:         "PATH_CAP",
 	KindStream:          "STREAM",
 	KindStreamFin:       "STREAM_FIN",
 	KindOpen:            "OPEN",

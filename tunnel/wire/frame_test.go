@@ -90,6 +90,11 @@ func frameCases() []struct {
 		}, []byte{10, 6, 7, 0x41, 0x2c, 2, 5, 1}},
 		{KindClose, func(b []byte, last bool) []byte { return AppendClose(b, last, 5, "bye") },
 			[]byte{11, 4, 5, 'b', 'y', 'e'}},
+		{KindPathStatus, func(b []byte, last bool) []byte {
+			return AppendPathStatus(b, last, PathStatus{Path: 3, Seq: 9, State: PathBackup, Group: 1, Full: true, Drain: true})
+		}, []byte{10, 5, 3, 9, 1, 1, 6}},
+		{KindPathCap, func(b []byte, last bool) []byte { return AppendPathCap(b, last, PathCap{3, 9, 625_000}) },
+			[]byte{15, 6, 3, 9, 0x80, 0x09, 0x89, 0x68}},
 		{KindMTUInfo, func(b []byte, last bool) []byte { return AppendMTUInfo(b, last, MTUInfo{2, 1472}) },
 			[]byte{12, 3, 2, 0x05, 0xc0}},
 	}
@@ -226,6 +231,8 @@ func parseBody(kind Kind, body []byte) (err error) {
 		_, err = ParsePathStatus(body)
 	case KindClose:
 		_, _, err = ParseClose(body)
+	case KindPathCap:
+		_, err = ParsePathCap(body)
 	case KindMTUInfo:
 		_, err = ParseMTUInfo(body)
 	}
@@ -325,6 +332,12 @@ func checkBody(t *testing.T, kind Kind, body []byte) {
 			return
 		}
 		again = AppendChallenge(nil, true, tok)
+	case KindPathCap:
+		c, err := ParsePathCap(body)
+		if err != nil {
+			return
+		}
+		again = AppendPathCap(nil, true, c)
 	case KindMTUInfo:
 		m, err := ParseMTUInfo(body)
 		if err != nil {

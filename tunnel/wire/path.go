@@ -66,8 +66,12 @@ func (s PathState) String() string {
 	return "unknown"
 }
 
-// pathMetered is bit 0 of the flags of a PATH_STATUS frame; the others are ignored.
-const pathMetered = 1
+// The flags of a PATH_STATUS frame; other bits are ignored.
+const (
+	pathMetered = 1
+	pathFull    = 2
+	pathDrain   = 4
+)
 
 // PathStatus is the content of a PATH_STATUS frame. Seq grows with every change
 // of the state of the path, so that an old frame is recognised.
@@ -77,6 +81,8 @@ type PathStatus struct {
 	State   PathState
 	Group   uint8 // paths over one uplink of the sender share a group
 	Metered bool  // every byte costs: probe rarely, send no copies
+	Full    bool  // of a backup: use it also while all else is full
+	Drain   bool  // send nothing new; the state is backup for those who do not know the flag
 }
 
 // AppendPathStatus appends a PATH_STATUS frame. It panics when Seq is above
@@ -88,6 +94,12 @@ func AppendPathStatus(b []byte, last bool, s PathStatus) []byte {
 	if s.Metered {
 		flags |= pathMetered
 	}
+	if s.Full {
+		flags |= pathFull
+	}
+	if s.Drain {
+		flags |= pathDrain
+	}
 	return append(b, byte(s.State), s.Group, flags)
 }
 
@@ -96,7 +108,8 @@ func AppendPathStatus(b []byte, last bool, s PathStatus) []byte {
 func ParsePathStatus(body []byte) (PathStatus, error) {
 	f := fields{rest: body}
 	s := PathStatus{Path: f.uint8(), Seq: f.varint(), State: PathState(f.uint8()), Group: f.uint8()}
-	s.Metered = f.uint8()&pathMetered != 0
+	flags := f.uint8()
+	s.Metered, s.Full, s.Drain = flags&pathMetered != 0, flags&pathFull != 0, flags&pathDrain != 0
 	if err := f.end(); err != nil {
 		return PathStatus{}, err
 	}
@@ -104,6 +117,29 @@ func ParsePathStatus(body []byte) (PathStatus, error) {
 		return PathStatus{}, ErrMalformed
 	}
 	return s, nil
+}
+
+// PathCap is the content of a PATH_CAP frame: how fast the sender of the frame wants to receive on a path at most, in bytes/s
+// of UDP payload; 0 is no limit. Seq is that of the PATH_STATUS frame of the same change.
+type PathCap struct {
+	Path uint8
+	Seq  uint64
+	Rate uint64
+}
+
+// AppendPathCap appends a PATH_CAP frame. It panics when Seq or Rate is above
+// MaxVarint.
+func AppendPathCap(b []byte, last bool, c PathCap) []byte {
+	b = AppendFrameHeader(b, KindPathCap, last, 1+VarintLen(c.Seq)+VarintLen(c.Rate))
+	return AppendVarint(AppendVarint(append(b, c.Path), c.Seq), c.Rate)
+}
+
+// ParsePathCap reads the body of a PATH_CAP frame. Errors: ErrShort,
+// ErrMalformed.
+func ParsePathCap(body []byte) (PathCap, error) {
+	f := fields{rest: body}
+	c := PathCap{Path: f.uint8(), Seq: f.varint(), Rate: f.varint()}
+	return c, f.end()
 }
 
 // MTUInfo is the content of an MTU_INFO frame: the largest datagram received on

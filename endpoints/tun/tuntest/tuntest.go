@@ -104,7 +104,7 @@ func (d *Device) Read(ps []tun.Packet) (int, error) {
 			continue
 		}
 		ps[n].Data = ps[n].Data[:copy(ps[n].Data, p.Data)]
-		ps[n].CsumStart, ps[n].CsumOffset = p.CsumStart, p.CsumOffset
+		ps[n].CsumStart, ps[n].CsumOffset, ps[n].Segment, ps[n].Headers = p.CsumStart, p.CsumOffset, p.Segment, p.Headers
 		d.readPackets.Add(1)
 		n++
 	}

@@ -1,0 +1,57 @@
+package mptcp
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Support is what this machine can do.
+type Support struct {
+	// Missing is why connections cannot have several paths; empty when they can.
+	Missing string
+	// Congestion is the congestion control for Dial and Listen: "bbr" where the
+	// kernel has it, else empty, for the kernel's default.
+	Congestion string
+}
+
+// BBR is the congestion control that stands loss and unlike paths; others than this
+// one need lines that lose nothing.
+const BBR = "bbr"
+
+// ErrPlain says that a connection is TCP over one path: one end, or a box on the
+// way, does not speak MPTCP.
+var ErrPlain = errors.New("plain TCP: the other end or a box on the way does not speak MPTCP")
+
+// Options are those of a connection.
+type Options struct {
+	Source     netip.Addr // local address; the zero Addr leaves it to the kernel
+	Device     string     // interface of the first subflow; empty: by routing
+	Congestion string     // empty: the kernel's default
+	Plain      bool       // TCP over one path
+}
+
+// Info is what the kernel tells of a connection.
+type Info struct {
+	Count    int       // subflows now, the first one included
+	Subflows []Subflow // empty where the kernel cannot list them
+}
+
+// Subflow is one path of a connection. Rates and times are those of this end's
+// sending side.
+type Subflow struct {
+	Local, Remote   netip.AddrPort
+	RTT, MinRTT     time.Duration
+	Rate            float64 // delivery rate, bytes/s; 0: unknown
+	Sent, Received  uint64  // bytes
+	Retransmitted   uint64  // bytes of Sent that were sent again
+	Acked           uint64  // bytes
+	CongestionState uint8   // tcp_ca_state; 0: open
+}
+
+// Endpoint is a local address from which the kernel may make subflows.
+type Endpoint struct {
+	Addr    netip.Addr
+	Ifindex int  // of the device that has it; its subflows leave there
+	Backup  bool // carries only while no other subflow can
+}

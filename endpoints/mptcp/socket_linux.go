@@ -1,0 +1,64 @@
+package mptcp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// unsentLimit is how much data, in bytes, may wait in a socket that could not be sent
+// yet: what is there cannot be taken back, and delays what comes behind. It is
+// 10 ms at 100 Mbit/s, and one burst of the kernel's MPTCP scheduler is 64 KB.
+const unsentLimit = 128 << 10
+
+// Dial connects. Whether the connection has several paths is for Read to tell: the
+// other end may not speak MPTCP, and then it is plain TCP.
+func Dial(ctx context.Context, o Options, to netip.AddrPort) (*net.TCPConn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
+	d.SetMultipathTCP(!o.Plain)
+	d.Control = func(_, _ string, c syscall.RawConn) error { return o.prepare(c) }
+	if o.Source.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: o.Source.AsSlice(), Zone: o.Source.Zone()}
+	}
+	c, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// Listen makes a listener that takes MPTCP and plain TCP. Subflows that join
+// later have the congestion control that the listener was made with, so it is set here. A
+// congestion control that is not there leaves the kernel's default.
+func Listen(ctx context.Context, address, congestion string) (net.Listener, error) {
+	l := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return Options{Congestion: congestion}.prepare(c)
+	}}
+	l.SetMultipathTCP(true)
+	return l.Listen(ctx, "tcp", address)
+}
+
+// prepare sets the options of a socket before it connects or listens.
+func (o Options) prepare(c syscall.RawConn) error {
+	var err error
+	ctlErr := c.Control(func(fd uintptr) {
+		s := int(fd)
+		if o.Congestion != "" {
+			_ = unix.SetsockoptString(s, unix.IPPROTO_TCP, unix.TCP_CONGESTION, o.Congestion)
+		}
+		_ = unix.SetsockoptInt(s, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit) // not before Linux 6.11 for MPTCP
+		if o.Device != "" {
+			if err = unix.SetsockoptString(s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, o.Device); err != nil {
+				err = fmt.Errorf("bind a connection to %s: %w", o.Device, err)
+			}
+		}
+	})
+	if ctlErr != nil {
+		return ctlErr
+	}
+	return err
+}
