@@ -58,6 +58,7 @@ type Bond struct {
 	twin       twin
 	twinCredit float64 // bytes
 	twinAt     time.Duration
+	bereftTill time.Duration // a path in use has died a moment ago
 	probeOrder int
 	stats      Stats
 }
@@ -156,6 +157,31 @@ func (b *Bond) Enqueue(now time.Duration, key FlowKey, class Class, h Handle, si
 	f.classify(now, size)
 	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, at: now}, b.flows)
 	b.reap()
+}
+
+// EnqueueData is Enqueue for a packet with data of an ordered flow, which end before position end in the inner sender's numbering (a TCP
+// sequence number). What ends no later than something before it is repeated by the inner sender, because it was dropped here or beyond: its
+// receiver has come to a stop there. Behind a long backlog, as a dead path leaves it, that would be a silence of as long, so there it goes
+// ahead of what waits, and past CoDel. Behind a short one it does not: its sender takes everything for lost that it overtakes (RFC 8985 §6.2).
+func (b *Bond) EnqueueData(now time.Duration, key FlowKey, class Class, h Handle, size int, ect bool, end uint32) {
+	f := b.flowFor(now, key, class)
+	f.classify(now, size)
+	again := false
+	if !f.hasTop || int32(end-f.top) > 0 {
+		f.top, f.hasTop = end, true
+	} else if !f.idle() {
+		again = f.repeats > 0 || now-f.q.at(0).at > b.longBacklog(now)
+	}
+	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, again: again, at: now}, b.flows)
+	b.reap()
+}
+
+// longBacklog is the wait from which on repeated packets go ahead.
+func (b *Bond) longBacklog(now time.Duration) time.Duration {
+	if now < b.bereftTill {
+		return bereftBacklog
+	}
+	return longBacklog
 }
 
 // Stats are the counters now.

@@ -28,6 +28,7 @@ type item struct {
 	handle Handle
 	size   int32
 	ect    bool
+	again  bool // the inner sender repeats it
 	at     time.Duration
 }
 
@@ -62,6 +63,7 @@ type flow struct {
 
 	q       fifo[item]
 	bytes   int
+	repeats int // of them at the head, packets that the inner sender repeats
 	deficit int
 	list    flowList
 	next    *flow
@@ -75,6 +77,9 @@ type flow struct {
 	granted int           // packets so far
 	sparse  bool
 	bulk    bool
+
+	top    uint32 // highest position that the inner sender has reached; valid with hasTop
+	hasTop bool
 
 	// Ordered flows: packets [base, seq) are outstanding.
 	hasID bool

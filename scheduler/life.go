@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bondd/bondd/scheduler/cc"
@@ -63,6 +64,7 @@ func (b *Bond) Revalidate(now time.Duration, p *Path) {
 func (b *Bond) Fail(now time.Duration, p *Path) {
 	if p.state == Up {
 		b.suspect(now, p)
+		p.told = true
 	}
 }
 
@@ -80,7 +82,10 @@ func (b *Bond) suspect(now time.Duration, p *Path) {
 	p.Stats.Suspicions++
 	p.rateAtDown = p.ctl.Rate()
 	p.probeWait, p.probeAt, p.probeDue = probeFirst, now, true
-	p.probesAnswer = 0
+	p.probesAnswer, p.told = 0, false
+	if slices.Contains(b.active, p) {
+		b.bereftTill = now + bereftFor
+	}
 	b.to(now, p, Suspect)
 	b.reinject(now, p)
 	// The standbys learn of it at once: their next probe is due now.
@@ -115,7 +120,9 @@ func (b *Bond) reinject(now time.Duration, p *Path) {
 func (b *Bond) alive(now time.Duration, p *Path) {
 	switch p.state {
 	case Suspect:
-		b.to(now, p, Up)
+		if !p.told || p.ackedSent >= p.stateSince {
+			b.to(now, p, Up)
+		}
 	case Down:
 		p.probesAnswer++
 		if p.probesAnswer >= probesToReturn {

@@ -84,9 +84,11 @@ type Path struct {
 	probeWait    time.Duration // current probe interval while suspect or down
 	probeAt      time.Duration // next probe
 	probeDue     bool
-	probesAnswer int  // answered in a row while down
-	watched      bool // Bond.Watch is on
-	declined     bool // ECF passed it over last time
+	probesAnswer int           // answered in a row while down
+	told         bool          // the suspicion came from outside: what was on its way before it proves nothing
+	ackedSent    time.Duration // when the newest datagram left that the last acknowledgement told of
+	watched      bool          // Bond.Watch is on
+	declined     bool          // ECF passed it over last time
 	rateAtDown   float64
 
 	Stats PathStats
@@ -109,7 +111,8 @@ const (
 	// maxPacketThreshold bounds the adaptation to reordering, as RFC 8985 bounds its window by one round trip.
 	maxPacketThreshold = 64
 	// maxAckDelay is the longest the peer may keep an acknowledgement (ackDelayMax) and its timer may be late.
-	maxAckDelay = ackDelayMax + 5*time.Millisecond
+	maxAckDelay = ackDelayMax + timerSlack
+	timerSlack  = 5 * time.Millisecond
 	// suspectMargin is the least slack above the round trip before silence is suspicious; below it the scheduling
 	// delays of a busy host look like a dead path.
 	suspectMargin = 10 * time.Millisecond
@@ -299,6 +302,7 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 	p.lastAck = now
 	var sample cc.Ack
 	r := p.log.at(newest)
+	p.ackedSent = r.at
 	if newest == a.Ranges[0].Last {
 		rtt := now - r.at - min(a.Delay, maxAckDelay)
 		sample.RTT = max(rtt, 50*time.Microsecond)
@@ -374,11 +378,11 @@ func (p *Path) oldest() (time.Duration, bool) {
 }
 
 // suspectAt is when silence becomes suspicious: something has been outstanding for a round trip, its variation and the
-// longest acknowledgement delay, counted from the last sign of life if that is later.
+// acknowledgement delay that the peer keeps at such a round trip, counted from the last sign of life if that is later.
 func (p *Path) suspectAt() time.Duration {
 	at, ok := p.oldest()
 	if !ok {
 		return Never
 	}
-	return max(at+p.rtt.srtt(), p.lastAck) + max(4*p.rtt.rttvar(), suspectMargin) + maxAckDelay
+	return max(at+p.rtt.srtt(), p.lastAck) + max(4*p.rtt.rttvar(), suspectMargin) + ackDelay(p.rtt.srtt()) + timerSlack
 }

@@ -224,7 +224,7 @@ func TestSuspectAt(t *testing.T) {
 	}
 	s.now = 100 * ms
 	s.send(1)
-	slack := max(4*s.p.RTTVar(), suspectMargin) + maxAckDelay
+	slack := max(4*s.p.RTTVar(), suspectMargin) + ackDelay(s.p.SRTT()) + timerSlack
 	if at, want := s.p.suspectAt(), 100*ms+20*ms+slack; at != want {
 		t.Errorf("%v, want %v", at, want)
 	}
@@ -233,7 +233,7 @@ func TestSuspectAt(t *testing.T) {
 		t.Errorf("after a sign of life %v, want %v", at, want)
 	}
 	s.p.rtt.variance = 30 * ms
-	if at, want := s.p.suspectAt(), 150*ms+120*ms+maxAckDelay; at != want {
+	if at, want := s.p.suspectAt(), 150*ms+120*ms+ackDelay(s.p.SRTT())+timerSlack; at != want {
 		t.Errorf("on a restless path %v, want %v", at, want)
 	}
 }

@@ -12,6 +12,11 @@ const (
 	codelInterval = 100 * time.Millisecond
 	// staleAfter beyond what CoDel tolerates a packet is dropped: the least retransmission timeout of Linux.
 	staleAfter = 200 * time.Millisecond
+	// longBacklog is a wait that a flow does not see while its paths live (repairBacklog and the target of unlike paths included).
+	longBacklog = 200 * time.Millisecond
+	// For bereftFor after a path in use has died, that is bereftBacklog: what waits was meant for more than there is.
+	bereftBacklog = 20 * time.Millisecond
+	bereftFor     = 2 * time.Second
 )
 
 // ring is a list of flows in service order.
@@ -65,7 +70,12 @@ type fairQueue struct {
 
 // push appends a packet to its flow. Over the limit, the fattest flow loses from its head.
 func (q *fairQueue) push(f *flow, it item, flows []*flow) {
-	f.q.push(it)
+	if it.again {
+		f.q.insert(f.repeats, it)
+		f.repeats++
+	} else {
+		f.q.push(it)
+	}
 	f.bytes += int(it.size)
 	q.bytes += int(it.size)
 	q.packets++
@@ -88,6 +98,9 @@ func (q *fairQueue) push(f *flow, it item, flows []*flow) {
 
 func (q *fairQueue) take(f *flow) item {
 	it := f.q.pop()
+	if it.again {
+		f.repeats--
+	}
 	f.bytes -= int(it.size)
 	q.bytes -= int(it.size)
 	q.packets--
@@ -105,6 +118,9 @@ func (q *fairQueue) drop(f *flow) {
 func (q *fairQueue) pop(now time.Duration, f *flow, lim codelLimits) (it item, mark, ok bool) {
 	for f.q.len() > 0 {
 		head := f.q.at(0)
+		if head.again {
+			return q.take(f), mark, true
+		}
 		if f.q.len() > 1 && now-head.at > lim.target+lim.interval+staleAfter {
 			// Paths have died and what is left will not carry this backlog in time: its sender has given up on the oldest.
 			q.drops++
@@ -145,6 +161,9 @@ func (q *fairQueue) settle(list *ring, prev, f *flow) {
 func (q *fairQueue) unpop(f *flow, it item) {
 	f.q.head--
 	*f.q.at(0) = it
+	if it.again {
+		f.repeats++
+	}
 	f.bytes += int(it.size)
 	q.bytes += int(it.size)
 	q.packets++

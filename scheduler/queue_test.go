@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -154,5 +155,41 @@ func TestTargetFollowsTheLine(t *testing.T) {
 	})
 	if want := seconds(thinBacklog * maxPacket / (32 * 1472 / .4)); thin != want {
 		t.Errorf("a thin line: %v, want four packets, %v", thin, want)
+	}
+}
+
+// What the inner sender repeats goes ahead of a long backlog, in its own order, and behind a short one.
+func TestRepeatedPacketsGoAheadOfALongBacklog(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		wait   time.Duration
+		bereft bool
+		ahead  bool
+	}{
+		{"a short backlog", 50 * ms, false, false},
+		{"a long one", longBacklog + ms, false, true},
+		{"a short one after the loss of a path", 50 * ms, true, true},
+	} {
+		b := lone(t, 1)
+		for i := range 10 {
+			b.EnqueueData(0, 1, Ordered, Handle(i), 1000, false, uint32(1000*(i+1)))
+		}
+		if c.bereft {
+			b.bereftTill = time.Second
+		}
+		b.EnqueueData(c.wait, 1, Ordered, 100, 1000, false, 1000)
+		b.EnqueueData(c.wait, 1, Ordered, 101, 1000, false, 2000)
+		b.EnqueueData(c.wait, 1, Ordered, 10, 1000, false, 11000)
+		var got []Handle
+		for range 2 {
+			g, ok := take(t, b, c.wait)
+			if !ok {
+				t.Fatalf("%s: nothing granted", c.name)
+			}
+			got = append(got, g.Handle)
+		}
+		if ahead := slices.Equal(got, []Handle{100, 101}); ahead != c.ahead {
+			t.Errorf("%s: first come %v", c.name, got)
+		}
 	}
 }

@@ -51,8 +51,9 @@ type orderedFlow struct {
 	ring  []held // packets [next, top), by number
 	count int    // of them present
 	last  time.Duration
-	// behind is when the first packet behind the present hole arrived.
-	due time.Duration
+	// filled is when a hole was last filled by an arrival: repairs are coming in, and the inner sender hears of each.
+	filled time.Duration
+	due    time.Duration // when the present hole is passed over; Never without one
 	// missed holds a bit for each of the lateSpan numbers below next: released without having arrived.
 	missed [lateSpan / 64]uint64
 	slot   int
@@ -125,6 +126,9 @@ func (r *Reorder) Push(now time.Duration, id, seq16 uint16, h Handle, size int) 
 		return DropPoolFull
 	}
 	f.reach(seq)
+	if seq == f.next && f.count > 0 {
+		f.filled = now
+	}
 	e := f.at(seq)
 	if e.present || e.early {
 		r.Stats.Duplicates++
@@ -258,10 +262,11 @@ func (r *Reorder) run(now time.Duration, f *orderedFlow) {
 	was := f.due
 	f.due = Never
 	if f.count > 0 {
-		// The first packet behind the hole has waited since it arrived.
+		// The first packet behind the hole has waited since it arrived. While one hole after the other is filled, as after the loss of a
+		// path, that is no reason to pass over those that are still to come.
 		for seq := f.next; seq < f.top; seq++ {
 			if e := f.at(seq); e.present {
-				f.due = e.at + r.hold
+				f.due = max(e.at, f.filled) + r.hold
 				break
 			}
 		}

@@ -198,3 +198,24 @@ func TestReorderAgainstOracle(t *testing.T) {
 		}
 	}
 }
+
+// While repairs come in, one after the other, the holes behind them are not passed over; when they stop coming they are.
+func TestHolesBeingRepairedAreWaitedFor(t *testing.T) {
+	o := newOrder(t)
+	o.SetHold(10*ms, 20*ms)
+	hold := 10*ms + 25*ms + holdSlack
+	o.push(0)
+	for seq := 2; seq < 12; seq += 2 {
+		o.push(seq)
+	}
+	o.want(0)
+	for seq := 1; seq < 7; seq += 2 {
+		o.advance(hold - ms)
+		o.push(seq)
+		o.want(seq, seq+1)
+	}
+	o.advance(hold - ms)
+	o.want()
+	o.advance(2 * ms)
+	o.want(8, 10)
+}

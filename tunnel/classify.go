@@ -32,6 +32,9 @@ type parsed struct {
 	proto    uint8
 	l4       int // offset of the transport header
 	fragment bool
+	data     bool   // a TCP segment with data
+	seq      uint32 // of their first byte; valid with data
+	length   int    // of them, bytes
 }
 
 // parsePacket looks at an IP packet. It reports false for what is not one, or not whole. seed keys the flow hash, so
@@ -78,6 +81,7 @@ func parsePacket(p []byte, seed uint64) (x parsed, ok bool) {
 	}
 	if x.proto == protoTCP && !x.fragment {
 		x.class = scheduler.Ordered
+		x.data, x.seq, x.length = segmentData(p[x.l4:])
 		if pureAck(p[x.l4:]) {
 			// A flow of its own, which overtakes the data of the same direction.
 			x.class = scheduler.Loose
@@ -86,6 +90,15 @@ func parsePacket(p []byte, seed uint64) (x parsed, ok bool) {
 	}
 	x.key = scheduler.FlowKey(mix(h, seed))
 	return x, true
+}
+
+// segmentData says which data a TCP segment carries.
+func segmentData(t []byte) (has bool, seq uint32, length int) {
+	if len(t) < minTCP {
+		return false, 0, 0
+	}
+	length = len(t) - int(t[12]>>4)*4
+	return length > 0, binary.BigEndian.Uint32(t[4:]), length
 }
 
 // pureAck reports whether a TCP segment carries an acknowledgement and nothing else.

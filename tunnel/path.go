@@ -111,7 +111,7 @@ func (s *Session) learnPath(now time.Duration, id PathID, from Endpoint) *path {
 }
 
 func (s *Session) newPath(now time.Duration, id PathID, to Endpoint, ifMTU int, cfg scheduler.PathConfig) *path {
-	p := &path{id: id, to: to, sched: s.bond.AddPath(now, id, cfg)}
+	p := &path{id: id, to: to, sched: s.bond.AddPath(now, id, cfg), status: wire.PathStatus{Path: uint8(id)}}
 	s.nextID = max(s.nextID, int(id)+1)
 	p.token = s.newToken()
 	p.mtu.begin(ifMTU, to.Remote.Addr())
@@ -149,11 +149,22 @@ func (s *Session) MovePath(now time.Duration, id PathID, to Endpoint, ifMTU int)
 	s.after(now)
 }
 
-// PathFailed reports bad news from outside, of the interface or the socket: the path is suspect at once.
+// PathFailed reports bad news from outside, of the interface or the socket: the path is suspect at once, and the peer, which would notice by
+// silence, is told on another path.
 func (s *Session) PathFailed(now time.Duration, id PathID) {
-	if p := s.path(id); p != nil {
-		s.bond.Fail(now, p.sched)
-		s.after(now)
+	p := s.path(id)
+	if p == nil || p.sched.State() != scheduler.Up {
+		return
+	}
+	s.bond.Fail(now, p.sched)
+	p.status.Failed, p.status.Seq = true, p.status.Seq+1
+	s.after(now)
+}
+
+// recovered takes back what PathFailed has told the peer.
+func (p *path) recovered() {
+	if p.status.Failed {
+		p.status.Failed, p.status.Seq = false, p.status.Seq+1
 	}
 }
 
@@ -207,19 +218,19 @@ func (s *Session) pathStatus(now time.Duration, st wire.PathStatus) {
 		return
 	}
 	p.known = st.Seq
-	if !s.cfg.Initiator {
-		p.sched.Config.Group = st.Group
-	}
 	if st.State == wire.PathClosed {
 		s.bond.Close(now, p.sched)
 		p.mtu.at = Never
 		return
 	}
-	metered := p.sched.Config.Metered
-	if !s.cfg.Initiator {
-		metered = st.Metered
+	if st.Failed {
+		s.bond.Fail(now, p.sched)
 	}
-	s.bond.SetTerms(now, p.sched, scheduler.Terms{Backup: st.State == wire.PathBackup, Full: st.Full, Drain: st.Drain, Metered: metered})
+	if s.cfg.Initiator {
+		return // how a path is used is for the one who opened it to say
+	}
+	p.sched.Config.Group = st.Group
+	s.bond.SetTerms(now, p.sched, scheduler.Terms{Backup: st.State == wire.PathBackup, Full: st.Full, Drain: st.Drain, Metered: st.Metered})
 }
 
 // wantsControl reports whether the session has something to say on p now.
@@ -304,8 +315,8 @@ func (s *Session) control(now time.Duration, p *path) Out {
 	return s.finish(now, p, b, dg, to, d, 0)
 }
 
-// closedStatus tells the peer on path via that p is closed.
-func (s *Session) closedStatus(now time.Duration, p, via *path) Out {
+// statusElsewhere tells the peer on path via that p is closed, or has failed.
+func (s *Session) statusElsewhere(now time.Duration, p, via *path) Out {
 	p.statusAt = p.status.Seq
 	b, dg := s.begin(now, via)
 	dg = wire.AppendPathStatus(dg, true, p.status)

@@ -27,14 +27,21 @@ func (s *Session) PushPackets(now time.Duration, ps []*buf.Buf) {
 			continue
 		}
 		ect := x.ecn == 1 || x.ecn == 2
-		if b.Segment == 0 {
-			s.bond.Enqueue(now, x.key, x.class, s.keep(b, 0), b.Len(), ect)
-			continue
+		n := 1
+		if b.Segment != 0 {
+			n = pieces(b)
+			b.Share(n - 1)
 		}
-		n := pieces(b)
-		b.Share(n - 1)
 		for i := range n {
-			s.bond.Enqueue(now, x.key, x.class, s.keep(b, i), pieceLen(b, i), ect)
+			size, end := b.Len(), x.seq+uint32(x.length)
+			if b.Segment != 0 {
+				size, end = pieceLen(b, i), x.seq+uint32(min((i+1)*int(b.Segment), x.length))
+			}
+			if x.data {
+				s.bond.EnqueueData(now, x.key, x.class, s.keep(b, i), size, ect, end)
+			} else {
+				s.bond.Enqueue(now, x.key, x.class, s.keep(b, i), size, ect)
+			}
 		}
 	}
 	s.after(now)
@@ -47,13 +54,14 @@ func (s *Session) PullDatagrams(now time.Duration, out []Out) int {
 		return s.pullClose(now, out)
 	}
 	for _, p := range s.paths {
-		if p.sched.State() == scheduler.Closed {
-			if n < len(out) && p.status.Seq > p.statusAt {
-				if via := s.bestPath(); via != nil {
-					out[n] = s.closedStatus(now, p, via)
-					n++
-				}
+		closed := p.sched.State() == scheduler.Closed
+		if n < len(out) && p.status.Seq > p.statusAt && (closed || p.status.Failed) {
+			if via := s.bestPath(); via != nil {
+				out[n] = s.statusElsewhere(now, p, via)
+				n++
 			}
+		}
+		if closed {
 			continue
 		}
 		for n < len(out) && p.wantsControl(now, s.bond) {

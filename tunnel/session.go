@@ -242,6 +242,7 @@ func (s *Session) after(now time.Duration) {
 		p := s.path(c.Path)
 		switch {
 		case c.To == scheduler.Up:
+			p.recovered()
 			s.events.push(Event{Kind: PathUp, Path: p.id, Name: p.name})
 		case c.From == scheduler.Up:
 			s.lastUp = now

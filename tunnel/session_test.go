@@ -293,6 +293,29 @@ func TestClosedPathIsClosedAtBothEnds(t *testing.T) {
 	}
 }
 
+// What one end knows of an interface the other has to hear by another path: its silence there may be a long round trip.
+func TestFailureOfAPathIsToldToThePeer(t *testing.T) {
+	p := newPair(t, 1, linkV, linkL)
+	p.quiet()
+	each := p.greedyBoth()
+	p.run(2*time.Second, each)
+	// Only what the peer still receives on the path says that it lives: everything comes through but nothing new.
+	p.ends[0].s.PathFailed(p.now, 1)
+	p.run(p.now+30*ms, each) // the other path takes 8 ms
+	if st := p.ends[1].s.path(1).sched.State(); st != scheduler.Suspect {
+		t.Errorf("30 ms after the failure of the path the peer takes it for %v", st)
+	}
+	p.run(p.now+time.Second, each)
+	for i, e := range p.ends {
+		if st := e.s.path(1).sched.State(); st != scheduler.Up {
+			t.Errorf("end %d, a second later, the line being in order: %v", i, st)
+		}
+	}
+	if p.ends[0].s.path(1).status.Failed {
+		t.Error("the failure is not taken back")
+	}
+}
+
 func TestCloseReachesThePeer(t *testing.T) {
 	p := newPair(t, 1, linkV)
 	p.run(200*ms, nil)

@@ -71,6 +71,7 @@ const (
 	pathMetered = 1
 	pathFull    = 2
 	pathDrain   = 4
+	pathFailed  = 8
 )
 
 // PathStatus is the content of a PATH_STATUS frame. Seq grows with every change
@@ -83,6 +84,7 @@ type PathStatus struct {
 	Metered bool  // every byte costs: probe rarely, send no copies
 	Full    bool  // of a backup: use it also while all else is full
 	Drain   bool  // send nothing new; the state is backup for those who do not know the flag
+	Failed  bool  // the sender's interface for it is gone: expect nothing, whatever is still on its way
 }
 
 // AppendPathStatus appends a PATH_STATUS frame. It panics when Seq is above
@@ -100,6 +102,9 @@ func AppendPathStatus(b []byte, last bool, s PathStatus) []byte {
 	if s.Drain {
 		flags |= pathDrain
 	}
+	if s.Failed {
+		flags |= pathFailed
+	}
 	return append(b, byte(s.State), s.Group, flags)
 }
 
@@ -109,7 +114,7 @@ func ParsePathStatus(body []byte) (PathStatus, error) {
 	f := fields{rest: body}
 	s := PathStatus{Path: f.uint8(), Seq: f.varint(), State: PathState(f.uint8()), Group: f.uint8()}
 	flags := f.uint8()
-	s.Metered, s.Full, s.Drain = flags&pathMetered != 0, flags&pathFull != 0, flags&pathDrain != 0
+	s.Metered, s.Full, s.Drain, s.Failed = flags&pathMetered != 0, flags&pathFull != 0, flags&pathDrain != 0, flags&pathFailed != 0
 	if err := f.end(); err != nil {
 		return PathStatus{}, err
 	}
