@@ -71,7 +71,7 @@ func (b *Bond) checkActive() error {
 		}
 		groups[p.Config.Group] = true
 		for _, q := range b.paths {
-			if p.Config.Backup && q.state == Up && !q.Config.Backup {
+			if p.Config.Backup && q.state == Up && !q.doubted && !q.Config.Backup {
 				return fmt.Errorf("backup %d is in use beside path %d", p.ID, q.ID)
 			}
 		}

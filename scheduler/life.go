@@ -86,14 +86,19 @@ func (b *Bond) suspect(now time.Duration, p *Path) {
 	if slices.Contains(b.active, p) {
 		b.bereftTill = now + bereftFor
 	}
-	b.to(now, p, Suspect)
-	b.reinject(now, p)
-	// The standbys learn of it at once: their next probe is due now.
 	for _, q := range b.paths {
-		if q != p && q.state == Up {
-			q.probeDue = true
+		if q == p || q.state != Up {
+			continue
+		}
+		// The standbys learn of it at once: their next probe is due now. The others of the same uplink will have died with it, and to find out one by
+		// one would cost a silence each.
+		q.probeDue = true
+		if q.Config.Group == p.Config.Group {
+			q.doubted, q.doubtedAt = true, now
 		}
 	}
+	b.to(now, p, Suspect)
+	b.reinject(now, p)
 }
 
 // reinject queues every ordered packet whose newest transmission is outstanding on p. The records stay, so that a
@@ -118,6 +123,10 @@ func (b *Bond) reinject(now time.Duration, p *Path) {
 
 // alive is called when an acknowledgement told something new about p.
 func (b *Bond) alive(now time.Duration, p *Path) {
+	if p.doubted && p.ackedSent >= p.doubtedAt {
+		p.doubted = false
+		b.refresh(now)
+	}
 	switch p.state {
 	case Suspect:
 		if !p.told || p.ackedSent >= p.stateSince {
@@ -244,29 +253,10 @@ func (b *Bond) abandon(now time.Duration, p *Path, until time.Duration) {
 // up.
 func (b *Bond) refresh(now time.Duration) {
 	b.refreshAt = now + refreshEvery
-	b.active = b.active[:0]
 	b.fullness.look(now, b.waiting)
-	primary := false
-	for _, p := range b.paths {
-		primary = primary || p.state == Up && !p.Config.Backup && !p.Config.Drain
-	}
-	for _, p := range b.paths {
-		if p.state != Up || !b.mayCarry(p, primary) {
-			continue
-		}
-		placed := false
-		for i, q := range b.active {
-			if q.Config.Group != p.Config.Group {
-				continue
-			}
-			placed = true
-			if b.leads(p, q) {
-				b.active[i] = p
-			}
-		}
-		if !placed {
-			b.active = append(b.active, p)
-		}
+	b.gather(false)
+	if len(b.active) == 0 {
+		b.gather(true) // where there is nothing else, a doubtful path costs nothing
 	}
 	if b.cfg.Policy == Standby && len(b.active) > 1 {
 		best := b.active[0]
@@ -286,8 +276,40 @@ func (b *Bond) refresh(now time.Duration) {
 		b.chosen = best.ID
 		b.active = append(b.active[:0], best)
 	}
+	for _, p := range b.paths {
+		if p.state == Up && !slices.Contains(b.active, p) {
+			p.markAppLimited() // it carries probes: their rate is not the path's
+		}
+	}
 	for _, p := range b.active {
 		b.leaders[p.Config.Group], b.hasLeader[p.Config.Group] = p.ID, true
+	}
+}
+
+// gather makes the active paths out of those that are up; doubted ones only if asked.
+func (b *Bond) gather(doubted bool) {
+	b.active = b.active[:0]
+	primary := false
+	for _, p := range b.paths {
+		primary = primary || p.state == Up && (!p.doubted || doubted) && !p.Config.Backup && !p.Config.Drain
+	}
+	for _, p := range b.paths {
+		if p.state != Up || p.doubted && !doubted || !b.mayCarry(p, primary) {
+			continue
+		}
+		placed := false
+		for i, q := range b.active {
+			if q.Config.Group != p.Config.Group {
+				continue
+			}
+			placed = true
+			if b.leads(p, q) {
+				b.active[i] = p
+			}
+		}
+		if !placed {
+			b.active = append(b.active, p)
+		}
 	}
 }
 

@@ -84,7 +84,9 @@ type Path struct {
 	probeWait    time.Duration // current probe interval while suspect or down
 	probeAt      time.Duration // next probe
 	probeDue     bool
-	probesAnswer int           // answered in a row while down
+	probesAnswer int  // answered in a row while down
+	doubted      bool // another path of its group has fallen silent: not used until it has answered since doubtedAt
+	doubtedAt    time.Duration
 	told         bool          // the suspicion came from outside: what was on its way before it proves nothing
 	ackedSent    time.Duration // when the newest datagram left that the last acknowledgement told of
 	watched      bool          // Bond.Watch is on

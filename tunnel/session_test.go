@@ -329,6 +329,20 @@ func TestCloseReachesThePeer(t *testing.T) {
 	t.Errorf("events %v", p.ends[1].events)
 }
 
+// The probes of an idle backup are no measure of it: when its hour comes it begins like a new path, and not at the rate of its probes.
+func TestIdleBackupIsStillToBeMeasured(t *testing.T) {
+	p := newPair(t, 1, linkV, linkL)
+	p.quiet()
+	p.terms(1, PathSpec{Backup: true})
+	each := p.greedyBoth()
+	p.run(20*time.Second, each)
+	for i, e := range p.ends {
+		if st := e.s.path(1).sched.ControlState(); st != "startup" {
+			t.Errorf("end %d takes the backup for measured: %s", i, st)
+		}
+	}
+}
+
 func TestBackupPathCarriesOnlyWhenAlone(t *testing.T) {
 	p := newPair(t, 1, linkV, linkA)
 	p.run(200*ms, nil)

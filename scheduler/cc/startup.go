@@ -26,6 +26,9 @@ func (c *BBR) onStartup(now time.Duration, a Ack, round bool) {
 	// A third of the bound: on a long path the news is a round trip old, and
 	// what is sent meanwhile comes on top.
 	full := c.stand > max(c.bound()/3, c.packetTime(3)+5*time.Millisecond)+c.jitter || a.CE > 0
+	if a.Inflight+a.Delivered < minWindow*c.mss {
+		full = false // a few probes on an idle path: whatever they waited behind was not ours
+	}
 	if seen := c.roundLost + c.roundGot; round && a.AppLimited && seen >= overflowSeen*c.mss && float64(c.roundLost) > overflowLoss*float64(seen) {
 		full = true
 	}
