@@ -39,8 +39,8 @@
 //     no StreamRead. All flows of a node are in its flowSet, which ends and joins them.
 //   - A gateway with streams has two goroutines for the interception, one per listener of a proxy, and those of its clients. An exit has
 //     one per dial under way.
-//   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
-//     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
+//   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes (gateway.go, gateway_paths.go) and what belongs to its exit
+//     (wayout.go, gateway_hello.go), one for the monitor, and one for the round of hellos under way.
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session

@@ -13,6 +13,7 @@ import (
 	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/proxy"
 	"github.com/bondd/bondd/tunnel"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 // interceptor is what is used of an intercept.Interceptor, which says what each method does.
@@ -124,13 +125,17 @@ func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Con
 	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
 		return c, err
 	}
-	return dialStream(ctx, d.g.engine, &d.g.flows, t)
+	return dialStream(ctx, d.g.chosen.Load().engine, &d.g.flows, t)
 }
 
-// followExit makes the interception what the exit of a new session can serve.
-func (g *gateway) followExit(capabilities []string) {
+// followExit makes the interception and the DNS server what the exit of a new session can serve.
+func (g *gateway) followExit(a control.Answer) {
+	g.followExitDNS(a.Peer, slices.Contains(a.Capabilities, capDNS))
+	g.followExitStreams(a.Capabilities)
+}
+
+func (g *gateway) followExitStreams(capabilities []string) {
 	s := &g.streams
-	g.carriers.see(g.snap, g.remotes.list, append([]string{}, capabilities...))
 	s.capabilities = capabilities
 	switch {
 	case g.config().Stream.InterceptOff:
@@ -203,7 +208,7 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 		if err == nil && g.carriers.take(c, b, failed) {
 			continue
 		}
-		f := newFlow(g.engine, &g.flows, b)
+		f := newFlow(g.chosen.Load().engine, &g.flows, b)
 		if err != nil || !g.flows.add(f) {
 			abort(c)
 			continue
@@ -249,6 +254,6 @@ func (g *gateway) checkTaking() {
 }
 
 // streamOpened: an exit opens no streams.
-func (g *gateway) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
+func (w *wayOut) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
 	e.s.StreamReset(now, id, tunnel.ResetForbidden)
 }

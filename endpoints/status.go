@@ -139,14 +139,7 @@ func (e *engine) fill(ctx context.Context, st *SessionStatus) {
 
 // gatewayStatus is what serve publishes for report.
 type gatewayStatus struct {
-	uplinks  []UplinkStatus
-	remotes  []netip.AddrPort
-	state    string
-	reason   string
-	hello    *greeting // of the present session
-	since    time.Time
-	rounds   int
-	helloErr error
+	uplinks []UplinkStatus
 }
 
 func (g *gateway) setStatus(f func(st *gatewayStatus)) {
@@ -155,14 +148,11 @@ func (g *gateway) setStatus(f func(st *gatewayStatus)) {
 	f(&g.status)
 }
 
-func (g *gateway) setState(state, reason string) {
-	g.setStatus(func(st *gatewayStatus) { st.state, st.reason = state, reason })
-}
-
 // report makes the status of a gateway. Any goroutine may call it.
 func (g *gateway) report(ctx context.Context) *Status {
+	w := g.chosen.Load()
 	g.statusMu.Lock()
-	now := g.status
+	uplinks, now := g.status.uplinks, w.status
 	g.statusMu.Unlock()
 	st := g.common()
 	st.State, st.Reason, st.Remotes = now.state, now.reason, now.remotes
@@ -176,14 +166,14 @@ func (g *gateway) report(ctx context.Context) *Status {
 	if now.helloErr != nil {
 		st.Hello.Error = oneLine(now.helloErr)
 	}
-	st.Uplinks = now.uplinks
+	st.Uplinks = uplinks
 	if h := now.hello; h != nil {
 		s := SessionStatus{
-			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
+			Peer: w.name, Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
 			Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
 			Bench: benchOf(h.Answer.Capabilities),
 		}
-		g.engine.fill(ctx, &s)
+		w.engine.fill(ctx, &s)
 		st.Sessions = append(st.Sessions, s)
 	}
 	return st

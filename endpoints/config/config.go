@@ -65,6 +65,9 @@ type Exit struct {
 	Key       control.PublicKey
 }
 
+// Title is what the exit is called.
+func (x Exit) Title() string { return "exit" }
+
 // LAN is the gateway's inside.
 type LAN struct {
 	Interfaces []string // never taken for uplinks when those are found by themselves
