@@ -24,6 +24,8 @@ type gateway struct {
 	wake   chan struct{}          // an engine has told something
 	greets chan helloOutcome      // rounds that have ended
 
+	failover failover // of those that take over from each other
+
 	uses    uses
 	snap    uplink.Snapshot   // of the uplinks that are not off
 	sources map[string]source // open sockets by interface name
@@ -48,7 +50,10 @@ func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
 	g := &gateway{sources: make(map[string]source), uses: newUses(), orders: make(chan pathOrder)}
 	g.node.init(cfg, log, h, patientArrivals)
 	g.wake, g.greets = make(chan struct{}, 1), make(chan helloOutcome)
-	g.ways = []*wayOut{newWayOut(g, cfg.Exit)}
+	for _, x := range cfg.Exits() {
+		g.ways = append(g.ways, newWayOut(g, x))
+	}
+	g.openFailover()
 	g.carriers.way = g.ways[0]
 	g.chosen.Store(g.ways[0])
 	return g
@@ -93,7 +98,7 @@ func (g *gateway) firstResolve(ctx context.Context) error {
 
 func (g *gateway) startEngines(context.Context) error {
 	for _, w := range g.ways {
-		w.engine = newEngine(w.name, g.clock, g.log, g.dev, g.sockets, &g.drops, w)
+		w.engine = newEngine(w.name, g.clock, g.log, g.deviceOf(w), g.sockets, &g.drops, w)
 		go w.engine.run() // joined by stopEngines, through done
 	}
 	g.demux.setRest(g.chosen.Load().engine)
@@ -123,8 +128,9 @@ func (g *gateway) serve(ctx context.Context) {
 	g.changed(ctx, g.first)
 	for _, w := range g.ways {
 		w.hello.init(&wg)
-		w.hello.soon()
 	}
+	g.ways[0].rouse()
+	g.chooseExit(ctx)
 	hello := time.NewTimer(0)
 	defer hello.Stop()
 	tick := time.NewTicker(healthTick)
@@ -142,12 +148,14 @@ func (g *gateway) serve(ctx context.Context) {
 			for _, w := range g.ways {
 				w.hear(ctx)
 			}
+			g.chooseExit(ctx)
 		case o := <-g.greets:
 			o.way.helloEnded(ctx, o)
 		case <-hello.C:
 			g.startHellos(ctx)
 		case <-tick.C:
 			g.tick(ctx)
+			g.chooseExit(ctx)
 		case a := <-g.dog.answers:
 			g.answered(a)
 		case o := <-g.orders:
@@ -193,7 +201,7 @@ func (g *gateway) changed(ctx context.Context, seen uplink.Snapshot) {
 	g.carriers.see(s, nil)
 	for _, w := range g.ways {
 		w.setStatus(func(st *wayStatus) { st.remotes = w.remotes.list })
-		if w.hello.failed && !w.hello.running {
+		if w.awake && w.hello.failed && !w.hello.running {
 			w.hello.soon() // perhaps an uplink came: do not wait out the pause
 		}
 	}

@@ -173,7 +173,7 @@ func (c *gatewayCarriers) pathChanged(interfaceName string, up bool) {
 
 // open opens a stream by a carrier, if that is where connections go now and one is free. Any goroutine may call it.
 func (c *gatewayCarriers) open(target []byte) *carrier.Stream {
-	if c.pool == nil || !c.use.Load() {
+	if c.pool == nil || !c.use.Load() || !c.way.isChosen() {
 		return nil
 	}
 	s, err := c.pool.Open(target, c.share.Load())
@@ -209,7 +209,7 @@ func (c *gatewayCarriers) take(conn dial.Conn, target []byte, failed func(code u
 }
 
 // waits tells whether it is better to wait for a carrier than to go by the bond.
-func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() }
+func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() && c.way.isChosen() }
 
 // await waits for a carrier; nil if none has come for as long as a stream waits for a session.
 func (c *gatewayCarriers) await(ctx context.Context, target []byte) *carrier.Stream {

@@ -108,7 +108,7 @@ func (g *gateway) startHellos(ctx context.Context) {
 // startHello starts a round unless one is under way or the session is alive.
 func (w *wayOut) startHello(ctx context.Context) {
 	g, h := w.g, &w.hello
-	if h.running || w.engine.alive.Load() {
+	if h.running || !w.awake || w.engine.alive.Load() {
 		return
 	}
 	h.running = true
@@ -161,6 +161,9 @@ func (w *wayOut) helloEnded(ctx context.Context, o helloOutcome) {
 		g.changed(ctx, g.uses.seen)
 	}
 	w.remotes = o.remotes
+	if !w.awake {
+		return // it is not needed any more; the exit forgets the session
+	}
 	if o.err == nil && w.engine.alive.Load() {
 		return // the old session has come back; the exit forgets the new one
 	}
@@ -198,6 +201,7 @@ func (w *wayOut) adopt(ctx context.Context, won *greeting) error {
 	if err != nil {
 		return err
 	}
+	w.up = false
 	w.hello.way, w.hello.served, w.hello.since = &won.attempt, false, time.Now()
 	g.log.Info("hello", "exit", w.name, "at", won.to, "uplink", won.from.Name, "software", a.Software, "suite", won.Suite, "addresses", a.Addresses)
 	moved := !slices.Equal(w.inner, a.Addresses)

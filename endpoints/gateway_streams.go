@@ -42,11 +42,11 @@ type gatewayStreams struct {
 	takes sync.WaitGroup
 	ipv6  bool // is taken too
 
-	server  *proxy.Server                     // nil until there is a proxy
-	proxies map[proxyPlace]context.CancelFunc // that are served
-	clients sync.WaitGroup                    // of all proxies, with their listeners
-	root    context.Context                   // under which proxies are served
-	stop    context.CancelFunc                // of root
+	servers map[control.PublicKey]*proxy.Server // of proxies, by the exit they have for themselves; zero key: none
+	proxies map[proxyPlace]context.CancelFunc   // that are served
+	clients sync.WaitGroup                      // of all proxies, with their listeners
+	root    context.Context                     // under which proxies are served
+	stop    context.CancelFunc                  // of root
 
 	capabilities []string // of the exit, as it stated them last
 
@@ -95,7 +95,8 @@ func (g *gateway) openStreams(ctx context.Context) error {
 	if err := g.host.unintercept(interceptConfig(g.cfg, g.dev.Name())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		g.log.Warn("an interception of before may be left", "error", err)
 	}
-	err := g.setProxies(&g.config().Stream)
+	s.servers, s.proxies = make(map[control.PublicKey]*proxy.Server), make(map[proxyPlace]context.CancelFunc)
+	err := g.setProxies(g.config())
 	if err != nil {
 		s.stop()
 		s.clients.Wait()
@@ -121,11 +122,31 @@ type gatewayDialer struct {
 	*dial.Dialer
 }
 
+// DialTarget connects by whichever exit everything leaves by.
 func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
 	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
 		return c, err
 	}
 	return dialStream(ctx, d.g.chosen.Load().engine, &d.g.flows, t)
+}
+
+// exitDialer is what the proxies of an exit connect with.
+type exitDialer struct{ w *wayOut }
+
+// DialTarget connects by the exit of the proxy, and by no other.
+func (d exitDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	g := d.w.g
+	if d.w == g.carriers.way {
+		if c, err := g.carriers.dialCarried(ctx, t); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return dialStream(ctx, d.w.engine, &g.flows, t)
+}
+
+// Associate refuses: datagrams of this host go into the TUN device, and leave by another exit than was asked for.
+func (d exitDialer) Associate(context.Context) (dial.PacketConn, error) {
+	return nil, &dial.Error{Code: dial.Forbidden, Target: d.w.name, Reason: "UDP leaves by the default exit only"}
 }
 
 // followExit makes the interception and the DNS server what the exit of a new session can serve.

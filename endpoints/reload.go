@@ -134,7 +134,7 @@ func (n *node) lookAgain(ctx context.Context, cfg *config.Config) map[control.Pu
 	bounded, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
 	all := make(map[control.PublicKey]remotes)
-	for _, x := range []config.Exit{cfg.Exit} {
+	for _, x := range cfg.Exits() {
 		all[x.Key] = newRemotes(remotesOf(x)).lookup(bounded, n.clock.now(), n.host, n.first.Uplinks)
 	}
 	return all
@@ -189,7 +189,7 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 		}
 	}
 	if t.changed("stream.socks", "stream.http") {
-		trouble(g.setProxies(&t.cfg.Stream))
+		trouble(g.setProxies(t.cfg))
 	}
 	if t.changed("forward") {
 		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))

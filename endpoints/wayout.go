@@ -15,10 +15,13 @@ import (
 // that makes it. The goroutine of serve owns it, except where it says otherwise.
 type wayOut struct {
 	// Constant once the engines run.
-	g      *gateway
-	name   string
-	key    control.PublicKey
-	engine *engine
+	g       *gateway
+	name    string
+	key     control.PublicKey
+	engine  *engine
+	apart   bool          // it never takes over for another
+	proxied bool          // it has proxies of its own, so it has a session all the time
+	after   time.Duration // how long it may be out of reach before another takes over
 
 	news    news // of the engine
 	remotes remotes
@@ -28,6 +31,8 @@ type wayOut struct {
 	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
 	mtu     int            // of the inner packets, as the paths allow; 0: not known
 	up      bool           // a path of the present session answers
+	awake   bool           // it is to have a session
+	partAt  time.Time      // since when it is not; zero: it is
 	hello   helloState
 	status  wayStatus // guarded by g.statusMu
 }
@@ -44,7 +49,7 @@ type wayStatus struct {
 }
 
 func newWayOut(g *gateway, x config.Exit) *wayOut {
-	w := &wayOut{g: g, name: x.Title(), key: x.Key, remotes: newRemotes(remotesOf(x))}
+	w := &wayOut{g: g, name: x.Title(), key: x.Key, apart: x.Apart, proxied: len(x.SOCKS)+len(x.HTTP) > 0, after: x.FailoverAfter, remotes: newRemotes(remotesOf(x))}
 	w.news.wake = g.wake
 	return w
 }
@@ -73,7 +78,7 @@ func (w *wayOut) hear(ctx context.Context) {
 			w.g.setMTU(ctx, n.mtu)
 		}
 	}
-	if n.up {
+	if n.up && w.awake {
 		w.up = true
 		w.hello.proven()
 		w.setState("up", "")
