@@ -65,8 +65,8 @@ func (g *gateway) chooseExit(ctx context.Context) {
 	}
 }
 
-// choose makes everything leave by another exit. Connections by streams of the old one stay there while it has a session; those that wait for one
-// end, so that their clients try again, by the new one.
+// choose makes everything leave by another exit. Connections by streams of the old one stay there while it has a session; those that have not
+// reached their target end, if it is out of reach, so that their clients try again, by the new one.
 func (g *gateway) choose(ctx context.Context, w *wayOut) {
 	old := g.chosen.Load()
 	g.log.Warn("another exit takes over", "exit", w.name, "from", old.name)
@@ -78,7 +78,7 @@ func (g *gateway) choose(ctx context.Context, w *wayOut) {
 	}
 	g.followExit(w.answer)
 	if !old.up {
-		old.engine.in.post(func(time.Duration) { old.engine.losePending() })
+		old.engine.in.post(old.engine.loseWaiting)
 	}
 }
 

@@ -93,8 +93,9 @@ func TestExitTakesOver(t *testing.T) {
 		if st.State != "up" || st.Sessions[0].Peer != "exit2" || !strings.Contains(strings.Join(st.Problems, " "), "Exit exit2 is used instead of exit1.") {
 			t.Errorf("status: %s, session %+v, problems %q", st.State, st.Sessions[0], st.Problems)
 		}
-		if _, err := waits.Read(make([]byte, 1)); err == nil {
-			t.Error("a connection still waits for the dead exit")
+		begin := time.Now()
+		if _, err := waits.Read(make([]byte, 1)); err == nil || time.Since(begin) > time.Second {
+			t.Errorf("a connection still waits for the dead exit: %v after %v", err, time.Since(begin))
 		}
 		second.dialer.at(80, echoServer)
 		c := w.open(to)
