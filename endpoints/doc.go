@@ -23,7 +23,7 @@
 // Which of the two is for gateway_carriers.go to say, once a second, by scheduler.Carriage; gateway_carry_uplinks.go checks the
 // uplinks for it and keeps the kernel's endpoints; exit_carriers.go is the other end. netcheck.go tries the same without a node.
 //
-// At a gateway one engine has everything; at an exit demux.go finds the engine of a datagram by
+// At a gateway the engine of the exit in use has everything, and those of others the datagrams of their sessions and the streams of their proxies; at an exit demux.go finds the engine of a datagram by
 // its session index, and of a packet by its inner destination address.
 //
 // # Who owns what
@@ -39,8 +39,9 @@
 //     no StreamRead. All flows of a node are in its flowSet, which ends and joins them.
 //   - A gateway with streams has two goroutines for the interception, one per listener of a proxy, and those of its clients. An exit has
 //     one per dial under way.
-//   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
-//     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
+//   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes (gateway.go, gateway_paths.go) and what belongs to each of its exits
+//     (wayout.go, gateway_hello.go), one for the monitor, and one for each round of hellos under way. Which of several exits everything leaves by
+//     is decided by failover.go and done by gateway_failover.go.
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
@@ -80,6 +81,8 @@
 //
 // # Known weaknesses
 //
+//   - A gateway's sessions with several exits share the sockets and nothing else: each has its own controllers, so to the lines they are as many flows.
+//   - Carriers go to the first exit only, and there are none while another is in use.
 //   - A full writer holds up all paths of its engines for up to writerPatience, because a session does not say for which path it would send
 //     next.
 //   - The runtime wakes an idle process from short sleeps up to a millisecond late, so pacing is that coarse then.

@@ -14,6 +14,7 @@ const (
 	dropPacketBusy                 // packet from the TUN device: the engine's inbox was full
 	dropNoSession                  // packet from the TUN device while there is no session
 	dropNoGateway                  // packet from the TUN device to an address no connected gateway has
+	dropOtherExit                  // packet from an exit by which nothing leaves now
 	dropNotRoutable                // packet from the TUN device to a multicast or link-local address
 	dropNotIP                      // packet from the TUN device that is neither IPv4 nor IPv6
 	dropPacketTooLong              // packet from the TUN device that fits no datagram
@@ -37,6 +38,7 @@ var dropNames = [numDrops]string{
 	dropPacketBusy:     "packet_engine_busy",
 	dropNoSession:      "packet_no_session",
 	dropNoGateway:      "packet_no_gateway",
+	dropOtherExit:      "packet_other_exit",
 	dropNotRoutable:    "packet_not_routable",
 	dropNotIP:          "packet_not_ip",
 	dropPacketTooLong:  "packet_too_long",

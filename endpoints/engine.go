@@ -45,7 +45,7 @@ type owner interface {
 // engine is the goroutine that owns a session: it alone calls it, and reads the clock once per turn. One turn takes what has
 // come in, gives it to the session, and carries away what the session has ready.
 //
-// On a gateway one engine lives as long as the node and its session is swapped; on an exit every session has its own.
+// On a gateway the engine of a way out lives as long as the node and its session is swapped; on an exit every session has its own.
 type engine struct {
 	// Constant after newEngine.
 	name    string // of the peer, for the log

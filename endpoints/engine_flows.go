@@ -292,6 +292,22 @@ func (e *engine) losePending() {
 	e.table.pending = nil
 }
 
+// loseWaiting ends the flows that have not reached their target. Runs on the engine's goroutine.
+func (e *engine) loseWaiting(now time.Duration) {
+	e.losePending()
+	for _, f := range e.table.streams {
+		f.mu.Lock()
+		waits := !f.connected
+		f.mu.Unlock()
+		if waits {
+			if e.s != nil {
+				e.s.StreamReset(now, f.id, tunnel.ResetSession)
+			}
+			e.lose(f, tunnel.ResetSession)
+		}
+	}
+}
+
 // openPending opens the streams of the flows that have waited for this session.
 func (e *engine) openPending(now time.Duration) {
 	waited := e.table.pending

@@ -3,37 +3,34 @@ package endpoints
 import (
 	"context"
 	"log/slog"
-	"net/netip"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/uplink"
-	"github.com/bondd/bondd/tunnel/control"
 )
 
 // syncPause is when a plan that could not be put in place is tried again.
 const syncPause = 5 * time.Second
 
-// gateway is the node at home. It keeps one engine for its whole life and gives it a new session whenever the old one is lost.
+// gateway is the node at home. It owns the uplinks and what this machine has of the bond; what belongs to an exit is a wayOut.
 //
-// The goroutine of serve owns everything below; the engine, the hello and the monitor talk to it by channels.
+// The goroutine of serve owns everything below; the engines, the hellos and the monitor talk to it by channels.
 type gateway struct {
 	node
-	engine *engine
-	news   news
+	ways   []*wayOut              // in the order of the configuration; constant
+	chosen atomic.Pointer[wayOut] // by which everything leaves; set by serve
+	wake   chan struct{}          // an engine has told something
+	greets chan helloOutcome      // rounds that have ended
+
+	failover failover // of those that take over from each other
 
 	uses    uses
 	snap    uplink.Snapshot   // of the uplinks that are not off
 	sources map[string]source // open sockets by interface name
-	remotes remotes
-	inner   []netip.Prefix // given by the exit; empty before the first hello
-	synced  bool           // the last plan is in place
-	index   uint32         // session index of the present session; 0 before the first
-	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
+	synced  bool              // the last plan is in place
 
-	hello    helloState
 	dog      watchdog
 	streams  gatewayStreams
 	carriers gatewayCarriers
@@ -52,7 +49,13 @@ type source struct {
 func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
 	g := &gateway{sources: make(map[string]source), uses: newUses(), orders: make(chan pathOrder)}
 	g.node.init(cfg, log, h, patientArrivals)
-	g.news.wake = make(chan struct{}, 1)
+	g.wake, g.greets = make(chan struct{}, 1), make(chan helloOutcome)
+	for _, x := range cfg.Exits() {
+		g.ways = append(g.ways, newWayOut(g, x))
+	}
+	g.openFailover()
+	g.carriers.way = g.ways[0]
+	g.chosen.Store(g.ways[0])
 	return g
 }
 
@@ -64,7 +67,7 @@ func (g *gateway) run(ctx context.Context) error {
 		g.openWatch(watchOptions(g.cfg)),
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
-		{"engine", g.startEngine, g.stopEngine},
+		{"engine", g.startEngines, g.stopEngines},
 		{"streams", g.openStreams, g.closeStreams},
 		{"DNS", g.openNames, g.names.end},
 		g.openControl(g.report, g.takeOrders),
@@ -73,8 +76,8 @@ func (g *gateway) run(ctx context.Context) error {
 }
 
 func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
-	p := uplink.MakePlan(g.inUse(s), uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.inner})
-	if len(g.inner) == 0 {
+	p := uplink.MakePlan(g.inUse(s), uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.chosen.Load().inner})
+	if len(g.chosen.Load().inner) == 0 {
 		p.Notes = nil // before the first hello nothing is said about what will be missing
 	}
 	if g.host.multipath != nil && g.cfg.Stream.Mode != config.CarryBond {
@@ -87,21 +90,29 @@ func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
 func (g *gateway) firstResolve(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
-	g.remotes = newRemotes(slices.Concat(g.cfg.Exit.Addresses, g.cfg.Exit.Relays)).lookup(bounded, g.clock.now(), g.host, g.inUse(g.first).Uplinks)
+	for _, w := range g.ways {
+		w.remotes = w.remotes.lookup(bounded, g.clock.now(), g.host, g.inUse(g.first).Uplinks)
+	}
 	return ctx.Err()
 }
 
-func (g *gateway) startEngine(context.Context) error {
-	g.engine = newEngine("exit", g.clock, g.log, g.dev, g.sockets, &g.drops, g)
-	g.demux.setRest(g.engine)
-	go g.engine.run() // joined by stopEngine, through done
+func (g *gateway) startEngines(context.Context) error {
+	for _, w := range g.ways {
+		w.engine = newEngine(w.name, g.clock, g.log, g.deviceOf(w), g.sockets, &g.drops, w)
+		go w.engine.run() // joined by stopEngines, through done
+	}
+	g.demux.setRest(g.chosen.Load().engine)
 	g.startReader(patientPackets)
 	return nil
 }
 
-func (g *gateway) stopEngine(context.Context) error {
-	g.engine.stop(closeShutdown, "the gateway ends")
-	<-g.engine.done
+func (g *gateway) stopEngines(context.Context) error {
+	for _, w := range g.ways {
+		w.engine.stop(closeShutdown, "the gateway ends")
+	}
+	for _, w := range g.ways {
+		<-w.engine.done
+	}
 	g.sockets.closeAll()
 	return nil
 }
@@ -112,30 +123,39 @@ func (g *gateway) serve(ctx context.Context) {
 	defer wg.Wait()
 	snapshots := make(chan uplink.Snapshot)
 	wg.Go(func() { g.watch(ctx, snapshots) }) // joined by this call
-	g.hello.init(&wg)
 	g.dog.open(g, &wg)
 	defer g.dog.close(g)
 	g.changed(ctx, g.first)
-	defer g.hello.timer.Stop()
-	g.startHello(ctx)
+	for _, w := range g.ways {
+		w.hello.init(&wg)
+	}
+	g.ways[0].rouse()
+	g.chooseExit(ctx)
+	hello := time.NewTimer(0)
+	defer hello.Stop()
 	tick := time.NewTicker(healthTick)
 	defer tick.Stop()
 	retry := time.NewTimer(syncPause)
 	defer retry.Stop()
 	for {
+		g.setHelloTimer(hello)
 		select {
 		case <-ctx.Done():
 			return
 		case s := <-snapshots:
 			g.changed(ctx, s)
-		case <-g.news.wake:
-			g.hear(ctx)
-		case o := <-g.hello.done:
-			g.helloEnded(ctx, o)
-		case <-g.hello.timer.C:
-			g.startHello(ctx)
+		case <-g.wake:
+			for _, w := range g.ways {
+				w.hear(ctx)
+			}
+			g.chooseExit(ctx)
+		case o := <-g.greets:
+			o.way.helloEnded(ctx, o)
+		case <-hello.C:
+			g.startHellos(ctx)
 		case <-tick.C:
 			g.tick(ctx)
+			g.chooseExit(ctx)
 		case a := <-g.dog.answers:
 			g.answered(a)
 		case o := <-g.orders:
@@ -161,21 +181,29 @@ func (g *gateway) changed(ctx context.Context, seen uplink.Snapshot) {
 	g.logUplinks(s)
 	g.snap = s
 	stale, complete := g.openSources(ctx)
-	want := g.wanted()
-	g.engine.in.post(func(now time.Duration) { g.engine.paths.suspect(now, g.engine, want) })
+	for _, w := range g.ways {
+		want := g.wanted(w)
+		w.engine.in.post(func(now time.Duration) { w.engine.paths.suspect(now, w.engine, want) })
+	}
 	err := g.sync(ctx, g.plan(s))
 	if err != nil && ctx.Err() == nil {
 		g.log.Warn("addresses and routes are not all in place; trying again", "error", err)
 	}
 	g.synced = err == nil && complete
-	g.engine.call(ctx, func(now time.Duration) { g.engine.paths.set(now, g.engine, want) })
+	for _, w := range g.ways {
+		want := g.wanted(w)
+		w.engine.call(ctx, func(now time.Duration) { w.engine.paths.set(now, w.engine, want) })
+	}
 	for _, socket := range stale {
 		g.sockets.close(socket)
 	}
-	g.setStatus(func(st *gatewayStatus) { st.uplinks, st.remotes = g.uplinkStatus(), g.remotes.list })
-	g.carriers.see(s, g.remotes.list, nil)
-	if g.hello.failed && !g.hello.running {
-		g.hello.soon() // perhaps an uplink came: do not wait out the pause
+	g.setStatus(func(st *gatewayStatus) { st.uplinks = g.uplinkStatus() })
+	g.carriers.see(s, nil)
+	for _, w := range g.ways {
+		w.setStatus(func(st *wayStatus) { st.remotes = w.remotes.list })
+		if w.awake && w.hello.failed && !w.hello.running {
+			w.hello.soon() // perhaps an uplink came: do not wait out the pause
+		}
 	}
 }
 
@@ -196,42 +224,11 @@ func (g *gateway) logUplinks(s uplink.Snapshot) {
 	}
 }
 
-// hear takes what the engine has told since the last time.
-func (g *gateway) hear(ctx context.Context) {
-	n := g.news.take()
-	if n.mtu != 0 && g.cfg.TUN.MTU == 0 {
-		g.setMTU(ctx, n.mtu)
-	}
-	if n.up {
-		g.hello.proven()
-		g.setState("up", "")
-	}
-	if n.gone {
-		g.peer = 0
-	}
-	if n.lost != "" {
-		g.log.Warn("the bond is down", "reason", n.lost)
-		g.setState("down", n.lost)
-		g.hello.lost()
-	}
-}
-
-// setMTU changes the MTU of the TUN device.
+// setMTU makes the MTU of the TUN device what the paths of the way out allow.
 func (g *gateway) setMTU(ctx context.Context, mtu int) {
-	if g.changeMTU(mtu) {
+	if g.cfg.TUN.MTU == 0 && g.changeMTU(mtu) {
 		if err := g.sync(ctx, g.plan(g.snap)); err != nil {
 			g.synced = false
 		}
-	}
-}
-
-// offer is what this gateway says in a hello. present is the exit's index of the session it has, or 0.
-func (g *gateway) offer(present uint32) control.Offer {
-	return control.Offer{
-		Software:       software(),
-		Index:          g.newIndex(),
-		AESAccelerated: control.AESAccelerated(),
-		Capabilities:   []string{capStreams},
-		Present:        present,
 	}
 }

@@ -40,6 +40,7 @@ const (
 // where it says otherwise.
 type gatewayCarriers struct {
 	g       *gateway
+	way     *wayOut       // whose exit they go to; constant
 	pool    *carrier.Pool // nil: there are no carriers; constant after open
 	support mptcp.Support
 	manager endpointManager // nil: none, or not before it is needed
@@ -139,7 +140,7 @@ func (g *gateway) closeCarriers() error {
 }
 
 // see takes what serve has learned. capabilities nil leaves those known.
-func (c *gatewayCarriers) see(snap uplink.Snapshot, remotes []netip.AddrPort, capabilities []string) {
+func (c *gatewayCarriers) see(snap uplink.Snapshot, capabilities []string) {
 	if c.pool == nil {
 		return
 	}
@@ -148,7 +149,7 @@ func (c *gatewayCarriers) see(snap uplink.Snapshot, remotes []netip.AddrPort, ca
 		all[u.Name] = c.g.terms(u)
 	}
 	c.mu.Lock()
-	c.world.snap, c.world.remotes, c.world.terms = snap, remotes, all
+	c.world.snap, c.world.remotes, c.world.terms = snap, c.way.remotes.list, all
 	if capabilities != nil {
 		c.world.capabilities = capabilities
 	}
@@ -172,7 +173,7 @@ func (c *gatewayCarriers) pathChanged(interfaceName string, up bool) {
 
 // open opens a stream by a carrier, if that is where connections go now and one is free. Any goroutine may call it.
 func (c *gatewayCarriers) open(target []byte) *carrier.Stream {
-	if c.pool == nil || !c.use.Load() {
+	if c.pool == nil || !c.use.Load() || !c.way.isChosen() {
 		return nil
 	}
 	s, err := c.pool.Open(target, c.share.Load())
@@ -208,7 +209,7 @@ func (c *gatewayCarriers) take(conn dial.Conn, target []byte, failed func(code u
 }
 
 // waits tells whether it is better to wait for a carrier than to go by the bond.
-func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() }
+func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() && c.way.isChosen() }
 
 // await waits for a carrier; nil if none has come for as long as a stream waits for a session.
 func (c *gatewayCarriers) await(ctx context.Context, target []byte) *carrier.Stream {
@@ -244,7 +245,7 @@ func (c *gatewayCarriers) dialCarried(ctx context.Context, t dial.Target) (dial.
 
 // run looks at the situation every now and then, and acts on what becomes of paths at once.
 func (c *gatewayCarriers) run(ctx context.Context) {
-	defer c.g.engine.in.post(func(now time.Duration) { c.g.engine.watchPaths(now, false) })
+	defer c.way.engine.in.post(func(now time.Duration) { c.way.engine.watchPaths(now, false) })
 	tick := time.NewTicker(carryTick)
 	defer tick.Stop()
 	for {
@@ -381,7 +382,7 @@ func (c *gatewayCarriers) watch(used bool) {
 	c.moved = moved
 	if on || on != c.watching {
 		c.watching = on
-		c.g.engine.in.post(func(now time.Duration) { c.g.engine.watchPaths(now, on) })
+		c.way.engine.in.post(func(now time.Duration) { c.way.engine.watchPaths(now, on) })
 	}
 }
 
@@ -397,7 +398,7 @@ func (c *gatewayCarriers) stats(ctx context.Context) map[wayKey]tunnel.PathStats
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	out := make(chan map[wayKey]tunnel.PathStats, 1)
-	e := c.g.engine
+	e := c.way.engine
 	if !e.call(ctx, func(now time.Duration) {
 		if e.s == nil {
 			out <- nil

@@ -345,7 +345,7 @@ func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (c
 		return conn, 0, err
 	}
 	syn = time.Since(begin)
-	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, g.cfg.Exit.Key)
+	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, g.carriers.way.key)
 	if err != nil {
 		tcp.Close()
 		return conn, 0, err

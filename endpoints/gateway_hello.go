@@ -21,16 +21,16 @@ const maxOwnStreams = 16384
 
 // helloOutcome is what a round of hellos came to.
 type helloOutcome struct {
+	way     *wayOut
 	won     *greeting
 	remotes remotes // as they were looked up for it
 	err     error
 }
 
-// helloState is where the gateway stands with its hello. The goroutine of serve owns it.
+// helloState is where the gateway stands with its hello to an exit. The goroutine of serve owns it.
 type helloState struct {
 	wg      *sync.WaitGroup
-	done    chan helloOutcome
-	timer   *time.Timer // runs while a round is to come
+	next    time.Time // when the next round is to start; zero: not at all
 	pause   time.Duration
 	running bool      // a round is under way
 	failed  bool      // the last round failed
@@ -42,17 +42,15 @@ type helloState struct {
 }
 
 func (h *helloState) init(wg *sync.WaitGroup) {
-	h.wg, h.done, h.pause = wg, make(chan helloOutcome), helloPauseFirst
-	h.timer = time.NewTimer(time.Hour)
-	h.timer.Stop()
+	h.wg, h.pause = wg, helloPauseFirst
 }
 
 // soon makes the next round start at once.
-func (h *helloState) soon() { h.timer.Reset(0) }
+func (h *helloState) soon() { h.next = time.Now() }
 
 // later makes the next round start after a pause that grows.
 func (h *helloState) later() {
-	h.timer.Reset(h.pause)
+	h.next = time.Now().Add(h.pause)
 	h.pause = min(2*h.pause, helloPauseLast)
 }
 
@@ -76,31 +74,54 @@ func (h *helloState) lost() {
 
 // present is the exit's index of the present session while there is hope for it: streams survive with it. Only the exit knows whether it
 // has the session still, so it is asked; when it has, silence is a matter of the paths, which a new session could not help either.
-func (g *gateway) present() uint32 {
-	if h := &g.hello; !h.served || time.Since(h.lostAt) >= streamGrace {
+func (w *wayOut) present() uint32 {
+	if h := &w.hello; !h.served || time.Since(h.lostAt) >= streamGrace {
 		return 0
 	}
-	return g.peer
+	return w.peer
+}
+
+// setHelloTimer makes the timer run until the next round of any way out.
+func (g *gateway) setHelloTimer(t *time.Timer) {
+	t.Stop()
+	var next time.Time
+	for _, w := range g.ways {
+		if at := w.hello.next; !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if !next.IsZero() {
+		t.Reset(time.Until(next))
+	}
+}
+
+// startHellos starts the rounds that are due.
+func (g *gateway) startHellos(ctx context.Context) {
+	for _, w := range g.ways {
+		if at := w.hello.next; !at.IsZero() && time.Until(at) <= 0 {
+			w.hello.next = time.Time{}
+			w.startHello(ctx)
+		}
+	}
 }
 
 // startHello starts a round unless one is under way or the session is alive.
-func (g *gateway) startHello(ctx context.Context) {
-	h := &g.hello
-	if h.running || g.engine.alive.Load() {
+func (w *wayOut) startHello(ctx context.Context) {
+	g, h := w.g, &w.hello
+	if h.running || !w.awake || w.engine.alive.Load() {
 		return
 	}
 	h.running = true
-	present := g.present()
-	offer := func() control.Offer { return g.offer(present) }
-	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: offer}
-	snap, rs, way := g.snap, g.remotes, h.way
+	present := w.present()
+	greet := w.greeter(present)
+	snap, rs, way := g.snap, w.remotes, h.way
 	ranked := map[string]int{}
 	for i, u := range g.ranked() {
 		ranked[u.Name] = i
 	}
 	h.wg.Go(func() { // joined by serve
 		rs = rs.lookup(ctx, g.clock.now(), g.host, snap.Uplinks)
-		o := helloOutcome{remotes: rs}
+		o := helloOutcome{way: w, remotes: rs}
 		if len(rs.list) == 0 {
 			o.err = rs.err
 		} else {
@@ -110,28 +131,45 @@ func (g *gateway) startHello(ctx context.Context) {
 			o.won, o.err = greet.round(ctx, as)
 		}
 		select {
-		case h.done <- o:
+		case g.greets <- o:
 		case <-ctx.Done():
 		}
 	})
 }
 
+// greeter is who says hello to the exit. present is the exit's index of the session it may have still, or 0.
+func (w *wayOut) greeter(present uint32) *greeter {
+	offer := func() control.Offer {
+		return control.Offer{
+			Software:       software(),
+			Index:          w.g.newIndex(),
+			AESAccelerated: control.AESAccelerated(),
+			Capabilities:   []string{capStreams},
+			Present:        present,
+		}
+	}
+	return &greeter{dial: w.g.host.dialTCP, own: w.g.cfg.PrivateKey, exit: w.key, offer: offer}
+}
+
 // helloEnded makes the session of a hello that succeeded, or sets the time for the next one.
-func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
-	h := &g.hello
+func (w *wayOut) helloEnded(ctx context.Context, o helloOutcome) {
+	g, h := w.g, &w.hello
 	h.running, h.failed = false, false
-	if !slices.Equal(o.remotes.list, g.remotes.list) {
-		g.log.Info("exit found", "addresses", o.remotes.list)
-		g.remotes = o.remotes
+	if !slices.Equal(o.remotes.list, w.remotes.list) {
+		g.log.Info("exit found", "exit", w.name, "addresses", o.remotes.list)
+		w.remotes = o.remotes
 		g.changed(ctx, g.uses.seen)
 	}
-	g.remotes = o.remotes
-	if o.err == nil && g.engine.alive.Load() {
+	w.remotes = o.remotes
+	if !w.awake {
+		return // it is not needed any more; the exit forgets the session
+	}
+	if o.err == nil && w.engine.alive.Load() {
 		return // the old session has come back; the exit forgets the new one
 	}
 	if o.err == nil && o.won.Answer.Present {
-		g.setStatus(func(st *gatewayStatus) { st.rounds++; st.helloErr = nil })
-		if g.peer == o.won.Offer.Present {
+		w.setStatus(func(st *wayStatus) { st.rounds++; st.helloErr = nil })
+		if w.peer == o.won.Offer.Present {
 			h.later() // the session's own probes bring it back; look again whether they have
 		} else {
 			h.soon() // it ended meanwhile
@@ -139,16 +177,16 @@ func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
 		return
 	}
 	if o.err == nil {
-		o.err = g.adopt(ctx, o.won)
+		o.err = w.adopt(ctx, o.won)
 	}
-	g.setStatus(func(st *gatewayStatus) { st.rounds++; st.helloErr = o.err })
+	w.setStatus(func(st *wayStatus) { st.rounds++; st.helloErr = o.err })
 	if o.err == nil {
 		return
 	}
 	h.failed = true
 	if text := oneLine(o.err); text != h.said && ctx.Err() == nil {
 		h.said = text
-		g.log.Warn("no hello with the exit; trying on", "error", text)
+		g.log.Warn("no hello with the exit; trying on", "exit", w.name, "error", text)
 	}
 	h.later()
 }
@@ -157,36 +195,39 @@ func (g *gateway) helloEnded(ctx context.Context, o helloOutcome) {
 func oneLine(err error) string { return strings.Join(strings.Split(err.Error(), "\n"), "; ") }
 
 // adopt makes a session of a greeting and gives it to the engine.
-func (g *gateway) adopt(ctx context.Context, won *greeting) error {
-	a := won.Answer
-	s, err := g.host.newSession(g.clock.now(), g.sessionConfig(won), newRand())
+func (w *wayOut) adopt(ctx context.Context, won *greeting) error {
+	g, a := w.g, won.Answer
+	s, err := g.host.newSession(g.clock.now(), sessionConfig(won), newRand())
 	if err != nil {
 		return err
 	}
-	g.hello.way, g.hello.served, g.hello.since = &won.attempt, false, time.Now()
-	g.log.Info("hello", "exit", won.to, "uplink", won.from.Name, "software", a.Software, "suite", won.Suite, "addresses", a.Addresses)
-	if !slices.Equal(g.inner, a.Addresses) {
-		g.inner = a.Addresses
-		if err := g.sync(ctx, g.plan(g.snap)); err != nil {
-			g.synced = false
-			g.log.Warn("addresses and routes are not all in place; trying again", "error", err)
-		}
+	w.up = false
+	w.hello.way, w.hello.served, w.hello.since = &won.attempt, false, time.Now()
+	g.log.Info("hello", "exit", w.name, "at", won.to, "uplink", won.from.Name, "software", a.Software, "suite", won.Suite, "addresses", a.Addresses)
+	moved := !slices.Equal(w.inner, a.Addresses)
+	w.inner, w.answer = a.Addresses, a
+	if moved && w.isChosen() {
+		g.route(ctx)
 	}
-	old := g.index
-	g.index, g.peer = won.Offer.Index, a.Index
-	g.demux.addSession(g.index, g.engine) // fails only if the random index was given twice; then the session stays silent and is replaced
-	g.setStatus(func(st *gatewayStatus) { st.hello, st.since, st.state, st.reason = won, time.Now(), "connecting", "" })
-	g.engine.call(ctx, func(now time.Duration) { g.engine.swap(now, s) })
+	old := w.index
+	w.index, w.peer = won.Offer.Index, a.Index
+	g.demux.addSession(w.index, w.engine) // fails only if the random index was given twice; then the session stays silent and is replaced
+	w.setStatus(func(st *wayStatus) { st.hello, st.since, st.state, st.reason = won, time.Now(), "connecting", "" })
+	w.engine.call(ctx, func(now time.Duration) { w.engine.swap(now, s) })
 	if old != 0 {
 		g.demux.removeSession(old)
 	}
-	g.followExit(a.Capabilities)
-	g.followExitDNS(a.Peer, slices.Contains(a.Capabilities, capDNS))
+	if w == g.carriers.way {
+		g.carriers.see(g.snap, append([]string{}, a.Capabilities...))
+	}
+	if w.isChosen() {
+		g.followExit(a)
+	}
 	return nil
 }
 
 // sessionConfig is that of the session that follows a greeting.
-func (g *gateway) sessionConfig(won *greeting) tunnel.Config {
+func sessionConfig(won *greeting) tunnel.Config {
 	return tunnel.Config{
 		Initiator:  true,
 		LocalIndex: won.Offer.Index,
@@ -196,52 +237,4 @@ func (g *gateway) sessionConfig(won *greeting) tunnel.Config {
 		RecvSecret: won.RecvSecret,
 		Limits:     tunnel.Limits{Streams: maxOwnStreams},
 	}
-}
-
-// news is what an engine has told and serve has not yet heard.
-type news struct {
-	wake chan struct{}
-	mu   sync.Mutex
-	told told
-}
-
-type told struct {
-	up   bool
-	lost string
-	gone bool // the session has ended
-	mtu  int
-}
-
-func (n *news) tell(f func(t *told)) {
-	n.mu.Lock()
-	f(&n.told)
-	n.mu.Unlock()
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (n *news) take() told {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	t := n.told
-	n.told = told{}
-	return t
-}
-
-// The gateway is the owner of its engine.
-
-func (g *gateway) pathUp(*engine) { g.news.tell(func(t *told) { t.up, t.lost = true, "" }) }
-
-func (g *gateway) pathChanged(uplink string, up bool) { g.carriers.pathChanged(uplink, up) }
-
-func (g *gateway) mtuChanged(_ *engine, mtu int) { g.news.tell(func(t *told) { t.mtu = mtu }) }
-
-func (g *gateway) peerClosed(*engine) {
-	g.news.tell(func(t *told) { t.up, t.lost, t.gone = false, "closed by the exit", true })
-}
-
-func (g *gateway) lost(_ *engine, reason string) {
-	g.news.tell(func(t *told) { t.up, t.lost = false, reason })
 }

@@ -43,8 +43,8 @@ func (g *gateway) openSources(ctx context.Context) (stale []int, complete bool) 
 	return stale, complete
 }
 
-// wanted lists the paths there should be: every uplink that has a socket, times every remote.
-func (g *gateway) wanted() []wantedPath {
+// wanted lists the paths there should be to an exit: every uplink that has a socket, times every remote.
+func (g *gateway) wanted(w *wayOut) []wantedPath {
 	var want []wantedPath
 	for _, u := range g.snap.Uplinks {
 		src, ok := g.sources[u.Name]
@@ -53,8 +53,8 @@ func (g *gateway) wanted() []wantedPath {
 		}
 		terms := g.terms(u)
 		group := g.group(&terms, u)
-		for _, r := range g.remotes.list {
-			name := g.pathName(terms.Name, r)
+		for _, r := range w.remotes.list {
+			name := w.pathName(terms.Name, r)
 			mode := terms.Mode
 			if m, ok := g.uses.asked[name]; ok {
 				mode = m
@@ -85,8 +85,8 @@ func (g *gateway) wanted() []wantedPath {
 }
 
 // pathName is the uplink's name, and the remote where there are several.
-func (g *gateway) pathName(name string, r netip.AddrPort) string {
-	if len(g.remotes.list) == 1 {
+func (w *wayOut) pathName(name string, r netip.AddrPort) string {
+	if len(w.remotes.list) == 1 {
 		return name
 	}
 	return name + ">" + r.String()

@@ -5,28 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/dial"
 	"github.com/bondd/bondd/endpoints/proxy"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 // proxyPlace is where a proxy is served.
 type proxyPlace struct {
 	protocol proxy.Protocol
 	at       netip.AddrPort
+	exit     control.PublicKey // whose proxy it is; zero: that of the exit in use
 }
 
 // setProxies makes the proxies those of the configuration: what is no more in it ends with its clients, and what stays is not touched.
-func (g *gateway) setProxies(c *config.Stream) error {
+func (g *gateway) setProxies(c *config.Config) error {
 	s := &g.streams
 	want := make(map[proxyPlace]bool)
 	var order []proxyPlace
-	for _, at := range c.SOCKS {
-		order = append(order, proxyPlace{proxy.SOCKS5, at})
+	add := func(key control.PublicKey, socks, http []netip.AddrPort) {
+		for _, at := range socks {
+			order = append(order, proxyPlace{proxy.SOCKS5, at, key})
+		}
+		for _, at := range http {
+			order = append(order, proxyPlace{proxy.HTTPConnect, at, key})
+		}
 	}
-	for _, at := range c.HTTP {
-		order = append(order, proxyPlace{proxy.HTTPConnect, at})
+	add(control.PublicKey{}, c.Stream.SOCKS, c.Stream.HTTP)
+	for _, x := range g.cfg.Exits() {
+		add(x.Key, x.SOCKS, x.HTTP)
 	}
 	for _, p := range order {
 		want[p] = true
@@ -49,16 +58,9 @@ func (g *gateway) setProxies(c *config.Stream) error {
 
 func (g *gateway) openProxy(p proxyPlace) error {
 	s := &g.streams
-	if s.server == nil {
-		// A client's datagrams leave by sockets of this machine, into the TUN device like everything else.
-		datagrams, err := dial.New(dial.Options{})
-		if err != nil {
-			return err
-		}
-		if s.server, err = proxy.NewServer(proxy.Config{Dialer: &gatewayDialer{g, datagrams}}); err != nil {
-			return err
-		}
-		s.proxies = make(map[proxyPlace]context.CancelFunc)
+	server, err := g.proxyServer(p.exit)
+	if err != nil {
+		return err
 	}
 	l, err := g.host.listenTCP(s.root, p.at)
 	if err != nil {
@@ -66,7 +68,6 @@ func (g *gateway) openProxy(p proxyPlace) error {
 	}
 	ctx, end := context.WithCancel(s.root)
 	s.proxies[p] = end
-	server := s.server
 	s.clients.Go(func() { // joined by closeStreams
 		if err := server.Serve(ctx, l, p.protocol); err != nil {
 			g.log.Warn("a proxy has ended", "protocol", p.protocol, "at", p.at, "error", err)
@@ -74,4 +75,28 @@ func (g *gateway) openProxy(p proxyPlace) error {
 	})
 	g.log.Info("proxy", "protocol", p.protocol, "at", p.at)
 	return nil
+}
+
+// proxyServer is what serves the proxies of an exit, or, with a zero key, those of the exit in use.
+func (g *gateway) proxyServer(exit control.PublicKey) (*proxy.Server, error) {
+	s := &g.streams
+	if server := s.servers[exit]; server != nil {
+		return server, nil
+	}
+	var dialer proxy.Dialer
+	if i := slices.IndexFunc(g.ways, func(w *wayOut) bool { return w.key == exit }); i >= 0 {
+		dialer = exitDialer{g.ways[i]}
+	} else {
+		// A client's datagrams leave by sockets of this machine, into the TUN device like everything else.
+		datagrams, err := dial.New(dial.Options{})
+		if err != nil {
+			return nil, err
+		}
+		dialer = &gatewayDialer{g, datagrams}
+	}
+	server, err := proxy.NewServer(proxy.Config{Dialer: dialer})
+	if err == nil {
+		s.servers[exit] = server
+	}
+	return server, err
 }

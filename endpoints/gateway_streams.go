@@ -13,6 +13,7 @@ import (
 	"github.com/bondd/bondd/endpoints/intercept"
 	"github.com/bondd/bondd/endpoints/proxy"
 	"github.com/bondd/bondd/tunnel"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 // interceptor is what is used of an intercept.Interceptor, which says what each method does.
@@ -41,11 +42,11 @@ type gatewayStreams struct {
 	takes sync.WaitGroup
 	ipv6  bool // is taken too
 
-	server  *proxy.Server                     // nil until there is a proxy
-	proxies map[proxyPlace]context.CancelFunc // that are served
-	clients sync.WaitGroup                    // of all proxies, with their listeners
-	root    context.Context                   // under which proxies are served
-	stop    context.CancelFunc                // of root
+	servers map[control.PublicKey]*proxy.Server // of proxies, by the exit they have for themselves; zero key: none
+	proxies map[proxyPlace]context.CancelFunc   // that are served
+	clients sync.WaitGroup                      // of all proxies, with their listeners
+	root    context.Context                     // under which proxies are served
+	stop    context.CancelFunc                  // of root
 
 	capabilities []string // of the exit, as it stated them last
 
@@ -94,7 +95,8 @@ func (g *gateway) openStreams(ctx context.Context) error {
 	if err := g.host.unintercept(interceptConfig(g.cfg, g.dev.Name())); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		g.log.Warn("an interception of before may be left", "error", err)
 	}
-	err := g.setProxies(&g.config().Stream)
+	s.servers, s.proxies = make(map[control.PublicKey]*proxy.Server), make(map[proxyPlace]context.CancelFunc)
+	err := g.setProxies(g.config())
 	if err != nil {
 		s.stop()
 		s.clients.Wait()
@@ -120,17 +122,41 @@ type gatewayDialer struct {
 	*dial.Dialer
 }
 
+// DialTarget connects by whichever exit everything leaves by.
 func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
 	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
 		return c, err
 	}
-	return dialStream(ctx, d.g.engine, &d.g.flows, t)
+	return dialStream(ctx, d.g.chosen.Load().engine, &d.g.flows, t)
 }
 
-// followExit makes the interception what the exit of a new session can serve.
-func (g *gateway) followExit(capabilities []string) {
+// exitDialer is what the proxies of an exit connect with.
+type exitDialer struct{ w *wayOut }
+
+// DialTarget connects by the exit of the proxy, and by no other.
+func (d exitDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	g := d.w.g
+	if d.w == g.carriers.way {
+		if c, err := g.carriers.dialCarried(ctx, t); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return dialStream(ctx, d.w.engine, &g.flows, t)
+}
+
+// Associate refuses: datagrams of this host go into the TUN device, and leave by another exit than was asked for.
+func (d exitDialer) Associate(context.Context) (dial.PacketConn, error) {
+	return nil, &dial.Error{Code: dial.Forbidden, Target: d.w.name, Reason: "UDP leaves by the default exit only"}
+}
+
+// followExit makes the interception and the DNS server what the exit of a new session can serve.
+func (g *gateway) followExit(a control.Answer) {
+	g.followExitDNS(a.Peer, slices.Contains(a.Capabilities, capDNS))
+	g.followExitStreams(a.Capabilities)
+}
+
+func (g *gateway) followExitStreams(capabilities []string) {
 	s := &g.streams
-	g.carriers.see(g.snap, g.remotes.list, append([]string{}, capabilities...))
 	s.capabilities = capabilities
 	switch {
 	case g.config().Stream.InterceptOff:
@@ -203,7 +229,7 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 		if err == nil && g.carriers.take(c, b, failed) {
 			continue
 		}
-		f := newFlow(g.engine, &g.flows, b)
+		f := newFlow(g.chosen.Load().engine, &g.flows, b)
 		if err != nil || !g.flows.add(f) {
 			abort(c)
 			continue
@@ -249,6 +275,6 @@ func (g *gateway) checkTaking() {
 }
 
 // streamOpened: an exit opens no streams.
-func (g *gateway) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
+func (w *wayOut) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
 	e.s.StreamReset(now, id, tunnel.ResetForbidden)
 }

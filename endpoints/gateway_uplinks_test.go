@@ -128,7 +128,7 @@ func TestWantedPaths(t *testing.T) {
 		{Interface: "wwan*", Name: "wwan", Mode: config.ModeBackup, When: config.BackupFull, Metered: true},
 	}}
 	g := newGateway(cfg, nil, &host{})
-	g.remotes.list = []netip.AddrPort{r1, r2}
+	g.ways[0].remotes.list = []netip.AddrPort{r1, r2}
 	for i, name := range []string{"ppp0", "tun1", "wwan3"} {
 		u := testUplink(name, i+1, addrOne)
 		g.snap.Uplinks = append(g.snap.Uplinks, u)
@@ -137,7 +137,7 @@ func TestWantedPaths(t *testing.T) {
 	g.uses.asked["adsl>"+r2.String()] = config.ModeOff
 	var names []string
 	groups := map[uint8]int{}
-	for _, w := range g.wanted() {
+	for _, w := range g.wanted(g.ways[0]) {
 		names = append(names, strings.TrimSuffix(w.spec.Name, ":7117"))
 		groups[w.spec.Group]++
 		if lte := strings.HasPrefix(w.spec.Name, "wwan"); w.spec.Backup != lte || w.spec.Full != lte || w.spec.Metered != lte {

@@ -169,22 +169,22 @@ func kernelName(e config.Uplink) string {
 	return e.Interface
 }
 
-// gather asks the engine how the paths of each uplink fare.
+// gather asks the engine of the way out how the paths of each uplink fare.
 func (g *gateway) gather(ctx context.Context) map[string]facts {
-	fs := make(map[string]facts)
+	fs, w := make(map[string]facts), g.chosen.Load()
 	for _, u := range g.snap.Uplinks {
-		fs[u.Name] = facts{link: u.Usable4() || u.Usable6(), sessionID: g.index}
+		fs[u.Name] = facts{link: u.Usable4() || u.Usable6(), sessionID: w.index}
 	}
 	bounded, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	up := make(map[string]int)
 	all := 0
-	g.engine.call(bounded, func(now time.Duration) {
-		if g.engine.s == nil {
+	w.engine.call(bounded, func(now time.Duration) {
+		if w.engine.s == nil {
 			return
 		}
-		stats := g.engine.s.Stats(now).Paths
-		for _, k := range g.engine.paths.kept {
+		stats := w.engine.s.Stats(now).Paths
+		for _, k := range w.engine.paths.kept {
 			i := slices.IndexFunc(stats, func(p tunnel.PathStats) bool { return p.ID == k.id })
 			f, ok := fs[k.uplink]
 			if i < 0 || !ok {

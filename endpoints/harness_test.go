@@ -35,8 +35,9 @@ type world struct {
 	tcp *pipes
 
 	mu    sync.Mutex
-	cut   map[string]bool // uplinks through which nothing passes
-	noUDP bool            // nothing but hellos passes
+	cut   map[string]bool     // uplinks through which nothing passes
+	noUDP bool                // nothing but hellos passes
+	dead  map[netip.Addr]bool // exits that do not answer
 
 	gateway, exit *machineTest
 	feed          *uplink.Feed    // of the gateway that runs
@@ -78,7 +79,7 @@ type machineTest struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, udp: udptest.New(), tcp: &pipes{at: make(map[netip.AddrPort]*pipeListener)}, cut: make(map[string]bool)}
+	w := &world{t: t, udp: udptest.New(), tcp: &pipes{at: make(map[netip.AddrPort]*pipeListener)}, cut: make(map[string]bool), dead: make(map[netip.Addr]bool)}
 	w.one = testUplink("one", 1, addrOne)
 	w.two = testUplink("two", 2, addrTwo)
 	w.snap = uplink.Snapshot{Uplinks: []uplink.Uplink{w.one, w.two}}
@@ -136,7 +137,7 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			return m.unix, nil
 		},
 		dialTCP: func(ctx context.Context, from uplink.Uplink, to netip.AddrPort) (net.Conn, error) {
-			if w.isCut(from.Name) {
+			if w.isCut(from.Name) || w.isDead(to.Addr()) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)
 			}
@@ -267,7 +268,7 @@ func (w *world) pass(p udptest.Passage) udptest.Verdict {
 			name = "two"
 		}
 	}
-	return udptest.Verdict{Delay: delays[home], Drop: w.cut[name] || w.noUDP}
+	return udptest.Verdict{Delay: delays[home], Drop: w.cut[name] || w.noUDP || w.dead[p.From.Addr()] || w.dead[p.To.Addr()]}
 }
 
 func (w *world) setCut(cut bool, names ...string) {
@@ -276,6 +277,18 @@ func (w *world) setCut(cut bool, names ...string) {
 	for _, n := range names {
 		w.cut[n] = cut
 	}
+}
+
+func (w *world) setDead(dead bool, exit netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead[exit] = dead
+}
+
+func (w *world) isDead(exit netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dead[exit]
 }
 
 func (w *world) isCut(name string) bool {

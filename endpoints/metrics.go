@@ -25,6 +25,11 @@ func writeMetrics(w io.Writer, st *Status) error {
 		uplinks = append(uplinks, value{labels("uplink", u.Name, "interface", u.Interface, "mode", u.Mode), truth(u.Up && (u.IPv4 || u.IPv6))})
 	}
 	m.family("bondd_uplink_usable", "gauge", "1 while datagrams can leave by the uplink", uplinks...)
+	var exits []value
+	for _, x := range st.Exits {
+		exits = append(exits, value{labels("exit", x.Name), truth(x.InUse)})
+	}
+	m.family("bondd_exit_in_use", "gauge", "of several exits, 1 for the one that everything leaves by", exits...)
 	m.sessions(st)
 	if s := st.Streams; s != nil {
 		m.family("bondd_streams", "gauge", "connections that are carried as streams now", value{"", float64(s.Open)})

@@ -18,7 +18,6 @@ import (
 	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/scheduler"
 	"github.com/bondd/bondd/tunnel"
-	"github.com/bondd/bondd/tunnel/control"
 )
 
 // netcheckTime is how long paths are waited for: validation takes a few round trips, each of which may be lost once.
@@ -124,10 +123,11 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 	if g.snap, err = m.Next(ctx); err != nil {
 		return err
 	}
-	if g.remotes = newRemotes(slices.Concat(g.cfg.Exit.Addresses, g.cfg.Exit.Relays)).lookup(ctx, 0, g.host, g.snap.Uplinks); len(g.remotes.list) == 0 {
-		return g.remotes.err
+	w := g.ways[0]
+	if w.remotes = w.remotes.lookup(ctx, 0, g.host, g.snap.Uplinks); len(w.remotes.list) == 0 {
+		return w.remotes.err
 	}
-	n.Exit = g.remotes.list
+	n.Exit = w.remotes.list
 	if len(g.snap.Uplinks) == 0 {
 		return errors.New("there is no uplink: no interface has a default route or is named in the configuration")
 	}
@@ -136,14 +136,14 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 	}
 	var wg sync.WaitGroup
 	for i, u := range g.snap.Uplinks {
-		at := slices.IndexFunc(g.remotes.list, func(r netip.AddrPort) bool { return usable(u, r.Addr()) })
+		at := slices.IndexFunc(w.remotes.list, func(r netip.AddrPort) bool { return usable(u, r.Addr()) })
 		if at < 0 {
 			n.Uplinks[i].Note = "it has no address and route for the exit's"
 			continue
 		}
-		n.Uplinks[i].Exit = g.remotes.list[at]
+		n.Uplinks[i].Exit = w.remotes.list[at]
 		wg.Go(func() {
-			n.Uplinks[i].take(g.checkWay(ctx, carryWay{uplink: u, remote: g.remotes.list[at]}), g.host.mptcpSupport())
+			n.Uplinks[i].take(g.checkWay(ctx, carryWay{uplink: u, remote: w.remotes.list[at]}), g.host.mptcpSupport())
 		})
 	}
 	wg.Wait()
@@ -155,15 +155,15 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 			}
 			for _, p := range s.Stats.Paths {
 				for _, u := range g.snap.Uplinks {
-					for _, r := range g.remotes.list {
-						if p.Name == g.pathName(g.terms(u).Name, r) {
+					for _, r := range w.remotes.list {
+						if p.Name == w.pathName(g.terms(u).Name, r) {
 							paths[wayKey{u.Name, r}] = p
 						}
 					}
 				}
 			}
 		}
-	} else if paths, err = g.tryPaths(ctx); err != nil {
+	} else if paths, err = w.tryPaths(ctx); err != nil {
 		return err
 	}
 	for i := range n.Uplinks {
@@ -202,7 +202,7 @@ type nowhere struct{ tun.Device }
 func (nowhere) Write([]tun.Packet) (int, error) { return 0, nil }
 
 // aside hears what an engine tells that nobody asks about.
-type aside struct{ *gateway }
+type aside struct{ *wayOut }
 
 func (aside) pathUp(*engine)           {}
 func (aside) pathChanged(string, bool) {}
@@ -211,33 +211,33 @@ func (aside) lost(*engine, string)     {}
 func (aside) peerClosed(*engine)       {}
 
 // tryPaths makes a session with the exit, with a path by every uplink, for as long as it takes to see which of them come up.
-func (g *gateway) tryPaths(ctx context.Context) (map[wayKey]tunnel.PathStats, error) {
-	greet := &greeter{dial: g.host.dialTCP, own: g.cfg.PrivateKey, exit: g.cfg.Exit.Key, offer: func() control.Offer { return g.offer(0) }}
+func (w *wayOut) tryPaths(ctx context.Context) (map[wayKey]tunnel.PathStats, error) {
+	g, greet := w.g, w.greeter(0)
 	bounded, cancel := context.WithTimeout(ctx, 2*helloTime)
 	defer cancel()
-	won, err := greet.round(bounded, attempts(g.snap, g.remotes.list))
+	won, err := greet.round(bounded, attempts(g.snap, w.remotes.list))
 	if err != nil {
 		return nil, err
 	}
-	s, err := g.host.newSession(g.clock.now(), g.sessionConfig(won), newRand())
+	s, err := g.host.newSession(g.clock.now(), sessionConfig(won), newRand())
 	if err != nil {
 		return nil, err
 	}
-	g.engine = newEngine("exit", g.clock, g.log, nowhere{}, g.sockets, &g.drops, aside{g})
-	go g.engine.run() // joined below
+	w.engine = newEngine(w.name, g.clock, g.log, nowhere{}, g.sockets, &g.drops, aside{w})
+	go w.engine.run() // joined below
 	defer func() {
-		g.engine.stop(closeShutdown, "the check is over")
-		<-g.engine.done
+		w.engine.stop(closeShutdown, "the check is over")
+		<-w.engine.done
 		g.sockets.closeAll()
 	}()
-	g.demux.addSession(won.Offer.Index, g.engine)
+	g.demux.addSession(won.Offer.Index, w.engine)
 	g.openSources(ctx)
-	want := g.wanted()
-	g.engine.call(ctx, func(now time.Duration) {
-		g.engine.swap(now, s)
-		g.engine.paths.set(now, g.engine, want)
+	want := g.wanted(w)
+	w.engine.call(ctx, func(now time.Duration) {
+		w.engine.swap(now, s)
+		w.engine.paths.set(now, w.engine, want)
 	})
-	stats := func() map[wayKey]tunnel.PathStats { return (&gatewayCarriers{g: g}).stats(ctx) }
+	stats := func() map[wayKey]tunnel.PathStats { return (&gatewayCarriers{g: g, way: w}).stats(ctx) }
 	for end := time.Now().Add(netcheckTime); time.Now().Before(end) && ctx.Err() == nil; {
 		up := 0
 		for p := range maps.Values(stats()) {

@@ -53,9 +53,11 @@ func (g *gateway) obey(ctx context.Context, o pathOrder) error {
 	for _, u := range g.uses.seen.Uplinks {
 		e := g.entry(u)
 		configured[e.Name] = e.Mode
-		for _, r := range g.remotes.list {
-			if name := g.pathName(e.Name, r); name != e.Name {
-				configured[name] = config.ModeAlways
+		for _, w := range g.ways {
+			for _, r := range w.remotes.list {
+				if name := w.pathName(e.Name, r); name != e.Name {
+					configured[name] = config.ModeAlways
+				}
 			}
 		}
 	}

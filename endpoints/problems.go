@@ -27,6 +27,14 @@ func (st *Status) findProblems() []string {
 	if h := st.Hello; h != nil && h.Error != "" {
 		say("The last hello with the exit failed: %s.", h.Error)
 	}
+	for i, x := range st.Exits {
+		switch {
+		case !x.InUse && x.State == "down":
+			say("Exit %s does not answer: %s.", x.Name, x.Reason)
+		case x.InUse && i > 0:
+			say("Exit %s is used instead of %s.", x.Name, st.Exits[0].Name)
+		}
+	}
 	if st.Hello != nil && len(st.Uplinks) == 0 {
 		say("There is no uplink: no interface has a default route, or none of the [[uplink]] entries exists.")
 	}

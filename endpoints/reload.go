@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 // Reload is what became of a reload.
@@ -31,7 +32,7 @@ type reloads struct {
 type reloadTask struct {
 	old, cfg *config.Config
 	changes  []config.Change
-	remotes  *remotes // of a gateway whose exit has other addresses now
+	remotes  map[control.PublicKey]remotes // of a gateway whose exits have other addresses now
 	done     chan []string
 }
 
@@ -129,11 +130,14 @@ func (n *node) reload(ctx context.Context) *Reload {
 }
 
 // lookAgain looks up the new addresses of the exit, as far as they are names, before anything waits for them.
-func (n *node) lookAgain(ctx context.Context, cfg *config.Config) *remotes {
+func (n *node) lookAgain(ctx context.Context, cfg *config.Config) map[control.PublicKey]remotes {
 	bounded, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
-	rs := newRemotes(slices.Concat(cfg.Exit.Addresses, cfg.Exit.Relays)).lookup(bounded, n.clock.now(), n.host, n.first.Uplinks)
-	return &rs
+	all := make(map[control.PublicKey]remotes)
+	for _, x := range cfg.Exits() {
+		all[x.Key] = newRemotes(remotesOf(x)).lookup(bounded, n.clock.now(), n.host, n.first.Uplinks)
+	}
+	return all
 }
 
 // linesOf are the errors that are joined in one, each for itself.
@@ -162,9 +166,11 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 	if t.changed("uplink", "lan") {
 		g.monitor.SetOptions(watchOptions(t.cfg))
 	}
-	if t.remotes != nil {
-		trouble(t.remotes.err)
-		g.remotes = *t.remotes
+	for _, w := range g.ways {
+		if rs, ok := t.remotes[w.key]; ok {
+			trouble(rs.err)
+			w.remotes = rs
+		}
 	}
 	if t.changed("bypass") && s.taker != nil {
 		c := interceptConfig(t.cfg, g.dev.Name())
@@ -177,13 +183,13 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 			trouble(g.stopTaking())
 			s.setState("off by configuration")
 		case s.capabilities != nil:
-			g.followExit(s.capabilities)
+			g.followExitStreams(s.capabilities)
 		default:
 			s.setState("waiting for the exit")
 		}
 	}
 	if t.changed("stream.socks", "stream.http") {
-		trouble(g.setProxies(&t.cfg.Stream))
+		trouble(g.setProxies(t.cfg))
 	}
 	if t.changed("forward") {
 		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))

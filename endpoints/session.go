@@ -56,4 +56,5 @@ const (
 	closeGone     = 2 // nothing was heard for too long
 	closeRemoved  = 3 // the gateway is not in the configuration any more
 	closeMoved    = 4 // the gateway has other inner addresses now
+	closeUnused   = 5 // the gateway uses another exit
 )

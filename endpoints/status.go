@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"time"
@@ -23,6 +24,7 @@ type Status struct {
 	Relay    *RelayStatus      `json:"relay,omitempty"`
 	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
 	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
+	Exits    []ExitStatus      `json:"exits,omitempty"` // of a gateway that has several; State, Remotes and Hello are of the one in use
 	Hello    *HelloStatus      `json:"hello,omitempty"`
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
@@ -59,6 +61,15 @@ type UplinkStatus struct {
 	Addresses []netip.Prefix `json:"addresses"`
 }
 
+// ExitStatus is one of several exits of a gateway.
+type ExitStatus struct {
+	Name    string           `json:"name"`
+	InUse   bool             `json:"in_use"` // everything leaves by it
+	State   string           `json:"state"`  // "standby" while it is not needed, else as that of a gateway
+	Reason  string           `json:"reason,omitempty"`
+	Remotes []netip.AddrPort `json:"remotes"`
+}
+
 // HelloStatus is how a gateway fares with its hellos.
 type HelloStatus struct {
 	Rounds int    `json:"rounds"`          // that have ended
@@ -67,7 +78,7 @@ type HelloStatus struct {
 
 // SessionStatus is one session.
 type SessionStatus struct {
-	Peer     string         `json:"peer"` // the gateway's name; "exit" at a gateway
+	Peer     string         `json:"peer"` // the gateway's name; at a gateway that of the exit
 	Key      string         `json:"key"`  // the peer's public key
 	Software string         `json:"software"`
 	Suite    string         `json:"suite"`
@@ -139,14 +150,7 @@ func (e *engine) fill(ctx context.Context, st *SessionStatus) {
 
 // gatewayStatus is what serve publishes for report.
 type gatewayStatus struct {
-	uplinks  []UplinkStatus
-	remotes  []netip.AddrPort
-	state    string
-	reason   string
-	hello    *greeting // of the present session
-	since    time.Time
-	rounds   int
-	helloErr error
+	uplinks []UplinkStatus
 }
 
 func (g *gateway) setStatus(f func(st *gatewayStatus)) {
@@ -155,38 +159,55 @@ func (g *gateway) setStatus(f func(st *gatewayStatus)) {
 	f(&g.status)
 }
 
-func (g *gateway) setState(state, reason string) {
-	g.setStatus(func(st *gatewayStatus) { st.state, st.reason = state, reason })
-}
-
 // report makes the status of a gateway. Any goroutine may call it.
 func (g *gateway) report(ctx context.Context) *Status {
-	g.statusMu.Lock()
-	now := g.status
-	g.statusMu.Unlock()
+	chosen := g.chosen.Load()
 	st := g.common()
-	st.State, st.Reason, st.Remotes = now.state, now.reason, now.remotes
-	if st.State == "" {
-		st.State = "connecting"
+	g.statusMu.Lock()
+	st.Uplinks = g.status.uplinks
+	all := make([]wayStatus, len(g.ways))
+	for i, w := range g.ways {
+		all[i] = w.status
 	}
-	st.Hello = &HelloStatus{Rounds: now.rounds}
+	g.statusMu.Unlock()
+	for i, w := range g.ways {
+		now := &all[i]
+		if len(g.ways) > 1 {
+			st.Exits = append(st.Exits, ExitStatus{w.name, w == chosen, cmp.Or(now.state, "standby"), now.reason, now.remotes})
+		}
+		if w == chosen {
+			st.State, st.Reason, st.Remotes = cmp.Or(now.state, "connecting"), now.reason, now.remotes
+			st.Hello = &HelloStatus{Rounds: now.rounds}
+			if now.helloErr != nil {
+				st.Hello.Error = oneLine(now.helloErr)
+			}
+		}
+		if now.hello == nil {
+			continue
+		}
+		s := w.session(ctx, now)
+		if w == chosen {
+			st.Sessions = append([]SessionStatus{s}, st.Sessions...)
+		} else {
+			st.Sessions = append(st.Sessions, s)
+		}
+	}
 	st.Streams.Interception = g.streams.status()
 	st.Carriers = g.carriers.report()
 	st.DNS = g.names.status(g.askedServers())
-	if now.helloErr != nil {
-		st.Hello.Error = oneLine(now.helloErr)
-	}
-	st.Uplinks = now.uplinks
-	if h := now.hello; h != nil {
-		s := SessionStatus{
-			Peer: "exit", Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
-			Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
-			Bench: benchOf(h.Answer.Capabilities),
-		}
-		g.engine.fill(ctx, &s)
-		st.Sessions = append(st.Sessions, s)
-	}
 	return st
+}
+
+// session is what the status says of the session with an exit.
+func (w *wayOut) session(ctx context.Context, now *wayStatus) SessionStatus {
+	h := now.hello
+	s := SessionStatus{
+		Peer: w.name, Key: h.PeerKey.String(), Software: h.Answer.Software, Suite: h.Suite.String(), Index: h.Offer.Index,
+		Age: time.Since(now.since).Seconds(), Inner: h.Answer.Addresses, Hello: h.to,
+		Bench: benchOf(h.Answer.Capabilities),
+	}
+	w.engine.fill(ctx, &s)
+	return s
 }
 
 // report makes the status of an exit. Any goroutine may call it.

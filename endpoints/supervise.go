@@ -83,7 +83,12 @@ func (n *node) watchdog(ctx context.Context, well func(context.Context) bool) {
 
 // well tells whether the goroutines of a gateway answer.
 func (g *gateway) well(ctx context.Context) bool {
-	return g.beat(ctx) && g.engine.call(ctx, func(time.Duration) {})
+	for _, w := range g.ways {
+		if !w.engine.call(ctx, func(time.Duration) {}) {
+			return false
+		}
+	}
+	return g.beat(ctx)
 }
 
 // well tells whether the goroutines of an exit answer: every engine that has not been told to stop.

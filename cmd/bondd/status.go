@@ -84,7 +84,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // printStatus writes a status for people: what the node is, then a table each
-// of uplinks, sessions and paths, then what was dropped and what this host
+// of exits if there are several, uplinks, sessions and paths, then what was dropped and what this host
 // cannot do.
 func printStatus(w io.Writer, st *endpoints.Status) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -119,6 +119,12 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 		row("DNS", fmt.Sprintf("%d queries, %d from the cache, %d stale, %d failed", d.Queries, d.Cached, d.Stale, d.Failed))
 	}
 
+	if len(st.Exits) > 0 {
+		title("EXIT", "STATE", "AT")
+	}
+	for _, x := range st.Exits {
+		row(x.Name, exitState(x), joined(x.Remotes, " "))
+	}
 	if len(st.Uplinks) > 0 {
 		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")
 	}
@@ -289,6 +295,17 @@ func uplinkState(u endpoints.UplinkStatus) string {
 		return "up, IPv6"
 	}
 	return "no route"
+}
+
+func exitState(x endpoints.ExitStatus) string {
+	text := x.State
+	if x.InUse {
+		text += ", in use"
+	}
+	if x.Reason != "" {
+		text += ": " + x.Reason
+	}
+	return text
 }
 
 func sessionState(s endpoints.SessionStatus) string {

@@ -26,6 +26,10 @@ func someStatus() *endpoints.Status {
 			{Name: "lte", Interface: "wwan0", Mode: "backup", Metered: true},
 		},
 		Remotes: []netip.AddrPort{remote, netip.MustParseAddrPort("[2001:db8::1]:7117")},
+		Exits: []endpoints.ExitStatus{
+			{Name: "sg", State: "down", Reason: "no path answers", Remotes: []netip.AddrPort{remote}},
+			{Name: "us", InUse: true, State: "up"},
+		},
 		Hello:   &endpoints.HelloStatus{Rounds: 2, Error: "no route to host"},
 		Streams: &endpoints.StreamStatus{Open: 3, Opened: 1000, Refused: map[string]uint64{"timeout": 7, "no_name": 1}, Interception: "on"},
 		Sessions: []endpoints.SessionStatus{{
@@ -54,6 +58,10 @@ exit at      192.0.2.1:7117, [2001:db8::1]:7117
 last hello   no route to host
 TCP goes     as streams over the bond: it is intercepted, and the exit carries streams
 streams      3 open, 1000 opened, 1 no name, 7 timeout
+
+EXIT  STATE                  AT
+sg    down: no path answers  192.0.2.1:7117
+us    up, in use
 
 UPLINK  INTERFACE  MODE             STATE     MTU   ADDRESSES
 dsl     ppp0       always           up, IPv4  1492  198.51.100.7/32

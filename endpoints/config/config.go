@@ -36,6 +36,7 @@ type Config struct {
 
 	// Role gateway; a relay has an exit too, by address only.
 	Exit     Exit
+	Others   []Exit   // beside Exit, which is the one that everything leaves by while it is within reach; in file order
 	Uplinks  []Uplink // in file order; empty: uplinks are found by themselves
 	LAN      LAN
 	Bypass   []Bypass // in file order: the first that applies counts
@@ -56,13 +57,6 @@ type Config struct {
 type TUN struct {
 	Name string // at most 15 bytes, as the kernel wants it
 	MTU  int    // bytes, 1280 to 65535; 0: follows the paths
-}
-
-// Exit is the exit a gateway talks to.
-type Exit struct {
-	Addresses []Address // at least one; every uplink makes one path to each
-	Relays    []Address // that forward to the exit; every uplink makes one path to each of them too
-	Key       control.PublicKey
 }
 
 // LAN is the gateway's inside.

@@ -53,6 +53,7 @@ func (c *Config) SetDefaults() {
 		if c.Stream.Mode == "" {
 			c.Stream.Mode = CarryAuto
 		}
+		c.setExitDefaults()
 		return
 	}
 	if len(c.Listen) == 0 {

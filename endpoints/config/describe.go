@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -49,27 +50,17 @@ func (d *describer) line(title, format string, args ...any) {
 }
 
 func (d *describer) gateway(c *Config) {
-	title := "exit"
-	for _, a := range c.Exit.Addresses {
-		d.line(title, "%s (TCP for the hello, UDP for datagrams)", a)
-		title = ""
-	}
-	title = "relays"
-	for _, a := range c.Exit.Relays {
-		d.line(title, "%s (forwards to the exit)", a)
-		title = ""
-	}
-	d.line("exit key", "%s", c.Exit.Key)
+	d.exits(c)
 	if c.AutoUplinks() {
 		d.line("uplinks", "found by themselves: every interface with a default route%s", except(c.LAN.Interfaces))
 	}
-	title = "uplinks"
+	title := "uplinks"
 	for _, u := range c.Uplinks {
 		d.line(title, "%s", u.describe())
 		title = ""
 	}
 	relays := ""
-	if len(c.Exit.Relays) > 0 {
+	if slices.ContainsFunc(c.Exits(), func(x Exit) bool { return len(x.Relays) > 0 }) {
 		relays = " and to each relay"
 	}
 	d.line("paths", "one from each uplink to each address of the exit%s", relays)

@@ -57,7 +57,9 @@ func Diff(a, b *Config) []Change {
 var settings = map[string]string{
 	"File":       "", // where it was read is not a setting
 	"PrivateKey": "private_key_file", "Uplinks": "uplink", "Gateways": "gateway", "Forwards": "forward",
-	"Exit.Addresses": "exit.address", "Bypass.Prefixes": "bypass.cidr",
+	"Exit.Addresses": "exit.address", "Exit.Apart": "!exit.failover",
+	"Others": "exit", "Others.Addresses": "exit.address", "Others.Apart": "!exit.failover",
+	"Bypass.Prefixes":     "bypass.cidr",
 	"Stream.InterceptOff": "!stream.intercept", "Stream.Off": "!stream.enable",
 }
 

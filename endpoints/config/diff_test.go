@@ -19,6 +19,8 @@ func TestDiff(t *testing.T) {
 exit.address = "exit.example.net"
 exit.key = "` + key("B") + `"
 `
+	exits := "role = \"gateway\"\n[[exit]]\naddress = \"one.example\"\nkey = \"" + key("B") + "\"\n" +
+		"[[exit]]\nname = \"two\"\naddress = \"two.example\"\nhttp = \"127.0.0.1:8080\"\nkey = \"" + key("C") + "\"\n"
 	exit := "role = \"exit\"\n[[gateway]]\nname = \"home\"\nkey = \"" + key("B") + "\"\n"
 	cabin := "[[gateway]]\nname = \"cabin\"\nkey = \"" + key("C") + "\"\n"
 	for _, c := range []struct {
@@ -32,6 +34,8 @@ exit.key = "` + key("B") + `"
 			[]string{"~ stream.socks: none -> 127.0.0.1:1080", "~ lan.interfaces: none -> eth0, eth1"}},
 		{"an address", gateway, strings.Replace(gateway, "example.net", "example.net:443", 1),
 			[]string{"~ exit.address: exit.example.net:7117 -> exit.example.net:443"}},
+		{"an exit changes", exits, strings.Replace(strings.Replace(exits, "two.example", "deux.example", 1), "http =", "failover = true\nhttp =", 1),
+			[]string{`~ exit "two" address: two.example:7117 -> deux.example:7117`, `~ exit "two" failover: false -> true`}},
 		{"an uplink comes", gateway, gateway + "[[uplink]]\ninterface = \"ppp0\"\nname = \"dsl\"\n",
 			[]string{`+ uplink "dsl": {name dsl, interface ppp0, mode always}`}},
 		{"an uplink changes", gateway + "[[uplink]]\ninterface = \"ppp0\"\n[[uplink]]\ninterface = \"eth1\"\n",

@@ -73,11 +73,7 @@ func (t *table) foreign(role Role, names []string) {
 }
 
 func (c *Config) readGatewayRole(t *table) {
-	if exit := t.table("exit"); exit != nil {
-		exit.texts("address", `"exit.example.net"`, addressTo(&c.Exit.Addresses))
-		exit.texts("relays", `"relay.example.net"`, addressTo(&c.Exit.Relays))
-		exit.text("key", "the output of \"bondd pubkey\"", setKey(&c.Exit.Key))
-	}
+	c.readExits(t)
 	for _, u := range t.tables("uplink") {
 		c.Uplinks = append(c.Uplinks, readUplink(u))
 	}

@@ -1,10 +1,5 @@
 package config
 
-import (
-	"fmt"
-	"strings"
-)
-
 // How a relay forwards.
 const (
 	ForwardAuto   = "auto"   // in the kernel where it can, else by itself
@@ -82,18 +77,6 @@ func (v *validator) relay(c *Config) {
 	}
 	if n := c.Relay.PerSource; n < 1 || n > c.Relay.Flows {
 		v.problem("relay.per_source", "relay.per_source: %d is out of range; it must lie between 1 and relay.flows", n)
-	}
-}
-
-// relays checks the relays of a gateway.
-func (v *validator) relays(c *Config) {
-	for i, a := range c.Exit.Relays {
-		for _, b := range append(c.Exit.Addresses[:len(c.Exit.Addresses):len(c.Exit.Addresses)], c.Exit.Relays[:i]...) {
-			if a.Port == b.Port && strings.EqualFold(a.Host, b.Host) {
-				v.problem(fmt.Sprintf("exit.relays[%d]", i), "exit.relays: %s is listed already; remove one", a)
-				break
-			}
-		}
 	}
 }
 

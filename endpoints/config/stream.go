@@ -229,7 +229,7 @@ func (v *validator) stream(c *Config) {
 	s := &c.Stream
 	if c.Role == RoleGateway {
 		v.check("stream.mode", checkCarryMode(s.Mode))
-		v.proxies(s)
+		v.proxies(c)
 		for i, b := range c.Bypass {
 			v.bypass(fmt.Sprintf("bypass[%d]", i), b)
 		}
@@ -260,7 +260,7 @@ func (v *validator) limit(field string, n, least, most int) {
 }
 
 // proxies checks the addresses of the proxies, which are all different.
-func (v *validator) proxies(s *Stream) {
+func (v *validator) proxies(c *Config) {
 	type place struct {
 		at    netip.AddrPort
 		field string
@@ -282,8 +282,13 @@ func (v *validator) proxies(s *Stream) {
 			seen = append(seen, place{a, field})
 		}
 	}
-	check("stream.socks", s.SOCKS)
-	check("stream.http", s.HTTP)
+	check("stream.socks", c.Stream.SOCKS)
+	check("stream.http", c.Stream.HTTP)
+	all := c.Exits()
+	for i, x := range all {
+		check(exitField(all, i)+".socks", x.SOCKS)
+		check(exitField(all, i)+".http", x.HTTP)
+	}
 }
 
 func (v *validator) bypass(field string, b Bypass) {

@@ -37,8 +37,7 @@ func (c *Config) Validate() error {
 	v.node(c)
 	switch c.Role {
 	case RoleGateway:
-		v.exit(c)
-		v.relays(c)
+		v.exits(c)
 		v.uplinks(c)
 		v.lan(c)
 		v.stream(c)
@@ -68,8 +67,12 @@ func (c *Config) validateOwnKey() Errors {
 		return nil
 	}
 	v, own := &validator{}, c.PrivateKey.Public()
-	if c.Role == RoleGateway && c.Exit.Key == own {
-		v.problem("exit.key", "exit.key is the key of this node itself; write the public key of the exit")
+	if all := c.Exits(); c.Role == RoleGateway {
+		for i, x := range all {
+			if at := exitField(all, i); x.Key == own {
+				v.problem(at+".key", "%s.key is the key of this node itself; write the public key of the exit", at)
+			}
+		}
 	}
 	for i, g := range c.Gateways {
 		if g.Key == own {
@@ -106,23 +109,6 @@ func (v *validator) node(c *Config) {
 	v.check("tun.name", checkInterface(c.TUN.Name))
 	if m := c.TUN.MTU; m != 0 && (m < MinMTU || m > MaxMTU) {
 		v.problem("tun.mtu", "tun.mtu: %d is out of range; it must lie between %d and %d, or be left out", m, MinMTU, MaxMTU)
-	}
-}
-
-func (v *validator) exit(c *Config) {
-	if len(c.Exit.Addresses) == 0 {
-		v.problem("exit.address", "exit.address is missing; write the host name or IP address of the exit")
-	}
-	for i, a := range c.Exit.Addresses {
-		for _, b := range c.Exit.Addresses[:i] {
-			if a.Port == b.Port && strings.EqualFold(a.Host, b.Host) {
-				v.problem(fmt.Sprintf("exit.address[%d]", i), "exit.address: %s is listed twice; remove one", a)
-				break
-			}
-		}
-	}
-	if isZero(c.Exit.Key[:]) {
-		v.problem("exit.key", "exit.key is missing; write the public key of the exit, which \"bondd pubkey\" prints there")
 	}
 }
 
