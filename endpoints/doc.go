@@ -14,7 +14,8 @@
 //	TCP connection ◄─ flow_writer.go ◄─ flow ◄─ engine_flows.go: StreamRead ◄─ session
 //
 // A gateway has its connections from the interception (gateway_streams.go) or from proxies, which use a stream as a connection
-// (stream_conn.go); an exit dials them (exit_streams.go). target.go is how the one tells the other where to.
+// (stream_conn.go); an exit dials them (exit_streams.go). Ports that an exit forwards go the other way (exit_forward.go,
+// gateway_forward.go). target.go is how the one tells the other where to.
 //
 // Or a connection goes by a carrier, where the kernel's MPTCP does the work of the session (docs/mptcp.md):
 //
@@ -38,7 +39,7 @@
 //     that was read, the buffers that wait to be written. The back-pressure goes both ways: no room in the stream, no reading; too much waiting,
 //     no StreamRead. All flows of a node are in its flowSet, which ends and joins them.
 //   - A gateway with streams has two goroutines for the interception, one per listener of a proxy, and those of its clients. An exit has
-//     one per dial under way.
+//     one per dial under way, and one per port that it forwards as streams.
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes and the hello (gateway.go, gateway_hello.go,
 //     gateway_paths.go), one for the monitor, and one for the round of hellos under way.
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
