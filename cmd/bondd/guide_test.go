@@ -102,6 +102,37 @@ func TestGuideFiles(t *testing.T) {
 	}
 }
 
+// TestHome2014Names holds that every test that docs/home2014.md names is there.
+func TestHome2014Names(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "docs/home2014.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests []byte
+	for _, room := range []string{"bench/lab", "cmd/bondd", "endpoints", "endpoints/*"} {
+		files, err := filepath.Glob(filepath.Join(root(t), room, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests = append(tests, source...)
+		}
+	}
+	names := regexp.MustCompile(`\bTest[A-Z0-9]\w*`).FindAllString(string(text), -1)
+	if len(names) < 20 {
+		t.Fatalf("the page names %d tests, so this one proves nothing", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(string(tests), "func "+name+"(t ") {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
 func newPublic(t *testing.T) string {
 	t.Helper()
 	private, err := config.NewPrivateKey()
