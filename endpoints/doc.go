@@ -14,7 +14,8 @@
 //	TCP connection ◄─ flow_writer.go ◄─ flow ◄─ engine_flows.go: StreamRead ◄─ session
 //
 // A gateway has its connections from the interception (gateway_streams.go) or from proxies, which use a stream as a connection
-// (stream_conn.go); an exit dials them (exit_streams.go). target.go is how the one tells the other where to.
+// (stream_conn.go); an exit dials them (exit_streams.go). Ports that an exit forwards go the other way (exit_forward.go,
+// gateway_forward.go). target.go is how the one tells the other where to.
 //
 // Or a connection goes by a carrier, where the kernel's MPTCP does the work of the session (docs/mptcp.md):
 //
@@ -38,18 +39,17 @@
 //     that was read, the buffers that wait to be written. The back-pressure goes both ways: no room in the stream, no reading; too much waiting,
 //     no StreamRead. All flows of a node are in its flowSet, which ends and joins them.
 //   - A gateway with streams has two goroutines for the interception, one per listener of a proxy, and those of its clients. An exit has
-//     one per dial under way.
+//     one per dial under way, and one per port that it forwards as streams.
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes (gateway.go, gateway_paths.go) and what belongs to each of its exits
 //     (wayout.go, gateway_hello.go), one for the monitor, and one for each round of hellos under way. Which of several exits everything leaves by
 //     is decided by failover.go and done by gateway_failover.go.
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
+//     (association.go).
 //   - How an uplink is used is decided in gateway_uplinks.go, and changed by pathorder.go; gateway_watchdog.go looks at each once a second
 //     (health.go judges), with a goroutine per question to a probe target and one per hook under way.
 //   - A relay has the goroutine of serve (relay.go), and those of package forward where the kernel does not forward.
-//   - An exit has the goroutine of serve, one per listener, one per hello under way (exit_hello.go), and an engine per session
-//     (association.go).
 //   - The control socket has net/http's goroutines, which only ask (controlsocket.go, status.go), or read the file for a reload, which the goroutine
 //     of serve applies (reload.go). A goroutine waits for SIGHUP and one feeds the watchdog of the service manager (supervise.go).
 //   - The DNS server has one per listener, query and question (endpoints/dns; names.go).

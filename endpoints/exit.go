@@ -26,6 +26,7 @@ type exit struct {
 	streams    exitStreams
 	carriers   exitCarriers
 	names      names
+	forwards   exitForwards
 	answersDNS bool          // constant after openNames
 	wake       chan struct{} // the MTU may have to change
 
@@ -55,6 +56,7 @@ func (x *exit) run(ctx context.Context) error {
 		{"DNS", x.openNames, x.names.end},
 		{name: "sessions", stop: x.stopSessions},
 		{"hello", x.startHello, x.endHello},
+		{"port forwards", x.openForwards, x.closeForwards},
 		x.openControl(x.report),
 		x.openWeb(x.report),
 	}, x.serve, x.well)

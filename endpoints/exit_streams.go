@@ -132,8 +132,15 @@ func (x *exit) capabilities() []string {
 func (a *association) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, target []byte) {
 	t, err := parseTarget(target)
 	d := a.x.streams.dialerOf(a.gateway.Key)
-	flows := &a.x.flows
-	if err != nil || d == nil {
+	if err != nil {
+		d = nil
+	}
+	e.dialFor(now, id, &a.x.flows, d, t)
+}
+
+// dialFor gives a stream of the peer's a flow of the set, and has its target dialled; without a dialer it is forbidden.
+func (e *engine) dialFor(now time.Duration, id tunnel.StreamID, flows *flowSet, d targetDialer, t dial.Target) {
+	if d == nil {
 		flows.refuse(tunnel.ResetForbidden)
 		e.s.StreamReset(now, id, tunnel.ResetForbidden)
 		return

@@ -47,6 +47,7 @@ type flow struct {
 	target []byte             // of the OPEN frame; nil at the end that accepts
 	failed func(code uint64)  // if not nil: told on the engine's goroutine why the target was not reached; must not block
 	cancel context.CancelFunc // if not nil: ends the dial
+	gone   func()             // if not nil: called once, when nothing is left of the flow; must not block
 
 	// Owned by the engine's goroutine.
 	state   flowState

@@ -52,6 +52,9 @@ func (s *flowSet) add(f *flow) bool {
 func (s *flowSet) remove(f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, is := s.live[f]; is && f.gone != nil {
+		f.gone()
+	}
 	delete(s.live, f)
 }
 

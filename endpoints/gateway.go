@@ -35,6 +35,7 @@ type gateway struct {
 	streams  gatewayStreams
 	carriers gatewayCarriers
 	names    names
+	forwards atomic.Pointer[forwardTo]
 	orders   chan pathOrder // of "bondd path"
 	statusMu sync.Mutex
 	status   gatewayStatus // guarded by statusMu
@@ -67,6 +68,7 @@ func (g *gateway) run(ctx context.Context) error {
 		g.openWatch(watchOptions(g.cfg)),
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
+		{name: "port forwards", start: func(context.Context) error { return g.makeForwardTo(g.cfg.Forwards) }},
 		{"engine", g.startEngines, g.stopEngines},
 		{"streams", g.openStreams, g.closeStreams},
 		{"DNS", g.openNames, g.names.end},

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/dial"
@@ -272,9 +271,4 @@ func (g *gateway) checkTaking() {
 	if err != nil {
 		g.log.Warn("connections are not intercepted and go as packets", "error", err)
 	}
-}
-
-// streamOpened: an exit opens no streams.
-func (w *wayOut) streamOpened(e *engine, now time.Duration, id tunnel.StreamID, _ []byte) {
-	e.s.StreamReset(now, id, tunnel.ResetForbidden)
 }

@@ -72,7 +72,8 @@ type machineTest struct {
 	firewall bool
 	forwards bool           // before any node came
 	taker    *interceptTest // of a gateway: the last one that was opened
-	dialer   *dialTest      // of an exit
+	dialer   *dialTest      // the internet of an exit, the LAN of a gateway
+	programs []netip.AddrPort
 
 	stop context.CancelFunc
 	done chan error
@@ -132,6 +133,7 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 		listenUDP:  func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
 		listenTCP:  func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
 		listenExit: func(_ context.Context, at netip.AddrPort) (net.Listener, error) { return w.tcp.listen(at) },
+		listening:  func(bool) []netip.AddrPort { return m.programs },
 		listenUnix: func(string) (net.Listener, error) {
 			m.unix = newPipeListener(func() {})
 			return m.unix, nil

@@ -49,6 +49,7 @@ type host struct {
 	wall        func() time.Time                                                   // the clock of the calendar, which may be wrong
 	traffic     func(device string) (meter.Reading, error)
 	newSession  func(now time.Duration, cfg tunnel.Config, rng *rand.Rand) (session, error)
+	listening   func(udp bool) []netip.AddrPort
 	multipath   *multipath // nil: the machine has no MPTCP
 }
 
@@ -67,6 +68,7 @@ func machine() *host {
 		listenTCP:  listenTCP,
 		listenExit: listenExit,
 		listenUnix: listenUnix,
+		listening:  listening,
 		dialTCP:    dialTCP,
 		resolve:    resolve,
 		lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {

@@ -193,6 +193,7 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 	}
 	if t.changed("forward") {
 		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))
+		trouble(g.makeForwardTo(t.cfg.Forwards))
 	}
 	if t.changed("uplink", "lan", "exit.address", "exit.relays") {
 		g.changed(ctx, g.uses.seen)
@@ -213,6 +214,7 @@ func (x *exit) apply(t *reloadTask) (troubles []string) {
 		if err := x.host.setFirewall(exitFirewall(t.cfg)); err != nil {
 			troubles = append(troubles, oneLine(err))
 		}
+		troubles = append(troubles, x.setForwards(t.cfg)...)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -29,6 +29,9 @@ func gatewayFirewall(cfg *config.Config) nft.Config {
 		c.DNS, c.DNSFrom = d.Listen[0].Port(), cfg.LAN.Interfaces
 	}
 	for _, f := range cfg.Forwards {
+		if f.AsStream {
+			continue
+		}
 		for _, r := range f.Ports {
 			c.Forwards = append(c.Forwards, nft.Forward{TCP: !f.UDP, First: r.First, Last: r.Last, To: f.To, Port: f.Port})
 		}
@@ -44,6 +47,9 @@ func exitFirewall(cfg *config.Config) nft.Config {
 	}
 	for _, g := range cfg.Gateways {
 		for _, f := range g.Forwards {
+			if f.AsStream {
+				continue
+			}
 			for _, r := range f.Ports {
 				for _, to := range g.Addresses {
 					c.Forwards = append(c.Forwards, nft.Forward{TCP: !f.UDP, First: r.First, Last: r.Last, To: to.Addr()})

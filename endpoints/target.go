@@ -13,9 +13,12 @@ import (
 //
 //	kind u8 | flags u8 | port u16, big endian | IPv4 address, IPv6 address or name, to the end
 //
+// The target of a stream that an exit opens is kind 1 and the port of the exit, without an address: where it leads is the gateway's to say.
+//
 // No flag has a meaning yet. One that is set could change what is asked for, so a receiver that does not know it refuses.
 const (
 	targetName byte = 0
+	targetPort byte = 1
 	targetIPv4 byte = 4
 	targetIPv6 byte = 6
 
@@ -89,4 +92,17 @@ func parseTarget(b []byte) (dial.Target, error) {
 		return dial.Target{}, fmt.Errorf("%w: kind %d with %d bytes", errTarget, kind, len(rest))
 	}
 	return t, nil
+}
+
+// appendPort appends the target of a stream for a port that the exit forwards.
+func appendPort(b []byte, port uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(b, targetPort, 0), port)
+}
+
+// parsePort reads what appendPort wrote, and nothing else.
+func parsePort(b []byte) (uint16, error) {
+	if len(b) != targetHead || b[0] != targetPort || b[1] != 0 {
+		return 0, fmt.Errorf("%w: not a port of the exit", errTarget)
+	}
+	return binary.BigEndian.Uint16(b[2:]), nil
 }

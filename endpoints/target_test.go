@@ -68,3 +68,18 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+func TestPortSurvives(t *testing.T) {
+	b := appendPort(nil, 8443)
+	if port, err := parsePort(b); err != nil || port != 8443 || string(b) != "\x01\x00\x20\xfb" {
+		t.Errorf("%q is read as %d, %v", b, port, err)
+	}
+	for _, s := range []string{"", "\x01\x00\x20", "\x01\x01\x20\xfb", "\x04\x00\x20\xfb", "\x01\x00\x20\xfb\x00"} {
+		if _, err := parsePort([]byte(s)); err == nil {
+			t.Errorf("%q is read as a port", s)
+		}
+	}
+	if _, err := parseTarget(b); err == nil {
+		t.Error("an exit would take a port for an address")
+	}
+}

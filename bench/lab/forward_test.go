@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestForward has a stranger on the internet reach a host of the LAN by ports of the exit, TCP and UDP. The host tells whom it sees: the stranger.
+// TestForward has a stranger on the internet reach a host of the LAN by ports of the exit, TCP and UDP. The host tells whom it sees: the stranger, or
+// the gateway where the connection goes as a stream.
 func TestForward(t *testing.T) {
 	_, err := exec.LookPath("nsenter")
 	python, err2 := exec.LookPath("python3")
@@ -24,14 +25,16 @@ func TestForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.startDaemon(ctx, l.Exit, l.keys.exit, func(key string) string {
-		return exitConfig(key, l.keys.gatewayPublic, false) + "[[gateway.forward]]\nport = 8443\n[[gateway.forward]]\nprotocol = \"udp\"\nport = [5000, 5001]\n"
+		return exitConfig(key, l.keys.gatewayPublic, false) + "[[gateway.forward]]\nport = 8443\n[[gateway.forward]]\nport = [8444, 8445]\nkeep_source = false\n" +
+			"[[gateway.forward]]\nprotocol = \"udp\"\nport = [5000, 5001]\n"
 	}); err != nil {
 		t.Fatal(err)
 	}
 	lan := LAN4.String()
 	if err := l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
 		return gatewayConfig(key, l.keys.exitPublic, 1, true, "auto", "", "") +
-			"[[forward]]\nport = 8443\nto = \"" + lan + ":443\"\n[[forward]]\nprotocol = \"udp\"\nport = 5000\nto = \"" + lan + "\"\n"
+			"[[forward]]\nport = 8443\nto = \"" + lan + ":443\"\n[[forward]]\nport = 8444\nkeep_source = false\nto = \"" + lan + ":443\"\n" +
+			"[[forward]]\nport = 8445\nto = \"" + lan + ":443\"\n[[forward]]\nprotocol = \"udp\"\nport = 5000\nto = \"" + lan + "\"\n"
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +75,17 @@ while True:
 	udp := func(port string) string {
 		return ask("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.sendto(b'x', ('" + exit + "', " + port + ")); print(s.recvfrom(100)[0].decode())")
 	}
-	if got := ask("print(socket.create_connection(('" + exit + "', 8443), 5).recv(100).decode())"); got != Server4.String() {
+	tcp := func(port string) string {
+		return ask("print(socket.create_connection(('" + exit + "', " + port + "), 5).recv(100).decode())")
+	}
+	if got := tcp("8443"); got != Server4.String() {
 		t.Errorf("TCP: the host saw %q, want %s", got, Server4)
+	}
+	if got, want := tcp("8444"), "192.168.77.1"; got != want {
+		t.Errorf("TCP as a stream: the host saw %q, want the gateway, %s", got, want)
+	}
+	if got := tcp("8445"); !strings.Contains(got, "ConnectionResetError") {
+		t.Errorf("a port for which the gateway keeps the client's address was carried as a stream: %q", got)
 	}
 	if got := udp("5000"); got != Server4.String() {
 		t.Errorf("UDP: the host saw %q, want %s", got, Server4)

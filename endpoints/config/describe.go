@@ -151,7 +151,7 @@ func (d *describer) exit(c *Config) {
 			d.line("", "  may reach %s", list(g.Allow))
 		}
 		for _, f := range g.Forwards {
-			d.line("", "  gets %s", f.describe())
+			d.line("", "  gets %s", strings.TrimSuffix(f.describe(), ","))
 		}
 		title = ""
 	}

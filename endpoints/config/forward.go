@@ -3,15 +3,19 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Forward leads ports from the exit to a host of the LAN. The exit says which of its ports go to a gateway, the gateway where they lead: what it does
 // not list ends there.
 type Forward struct {
-	UDP   bool // else TCP
-	Ports []PortRange
-	To    netip.Addr // role gateway: the host of the LAN
-	Port  uint16     // role gateway: its port; 0: the same
+	UDP bool // else TCP
+	// AsStream: connections are carried as streams, and the host sees the gateway's address instead of the client's. Both ends have to say so: a
+	// host that trusts its LAN would take strangers for neighbours.
+	AsStream bool
+	Ports    []PortRange
+	To       netip.Addr // role gateway: the host of the LAN
+	Port     uint16     // role gateway: its port; 0: the same
 }
 
 // readForward reads an entry of either role.
@@ -29,6 +33,9 @@ func readForward(t *table, role Role) Forward {
 		}
 		return err
 	})
+	keep := true
+	t.flag("keep_source", &keep)
+	f.AsStream = !keep
 	if role == RoleExit {
 		return f
 	}
@@ -53,7 +60,11 @@ func (f Forward) describe() string {
 	if f.UDP {
 		s = "UDP"
 	}
-	return s + " port " + list(f.Ports)
+	s += " port " + list(f.Ports)
+	if f.AsStream {
+		s += " as streams, without the client's address,"
+	}
+	return s
 }
 
 func (f Forward) target() string {
@@ -61,6 +72,22 @@ func (f Forward) target() string {
 		return f.To.String()
 	}
 	return netip.AddrPortFrom(f.To, f.Port).String()
+}
+
+// maxStreamPorts bounds an entry whose connections go as streams: each of its ports is a listener of the exit.
+const maxStreamPorts = 256
+
+// count is how many ports there are.
+func (f Forward) count() (n int) {
+	for _, r := range f.Ports {
+		n += int(r.Last) - int(r.First) + 1
+	}
+	return n
+}
+
+// Has tells whether a port is among those of the entry.
+func (f Forward) Has(port uint16) bool {
+	return slices.ContainsFunc(f.Ports, func(r PortRange) bool { return r.First <= port && port <= r.Last })
 }
 
 // portUse is a range of ports that is taken.
@@ -91,6 +118,12 @@ func (v *validator) forwards(field string, list []Forward, role Role, taken []po
 			if f.Port != 0 && (r.First != r.Last || len(f.Ports) > 1) {
 				v.problem(at+".to", "%s.to: several ports cannot lead to one; leave the port of %s out", at, f.target())
 			}
+		}
+		if f.AsStream && f.UDP {
+			v.problem(at+".keep_source", "%s.keep_source: UDP always keeps the address of the client; leave it out", at)
+		}
+		if n := f.count(); f.AsStream && n > maxStreamPorts {
+			v.problem(at+".port", "%s.port: %d ports; at most %d are carried as streams", at, n, maxStreamPorts)
 		}
 		if role == RoleGateway && (!f.To.IsValid() || f.To.IsUnspecified() || f.To.IsMulticast() || f.To.IsLoopback()) {
 			v.problem(at+".to", "%s.to is missing, or no host of the LAN; write its address, like \"192.168.1.10\"", at)

@@ -17,12 +17,18 @@ func TestForward(t *testing.T) {
 	if err != nil || len(c.Gateways[0].Forwards) != 1 || len(c.Gateways[0].Forwards[0].Ports) != 2 {
 		t.Errorf("%+v, %v", c, err)
 	}
+	c, err = Parse("a", []byte(exit+"[[gateway.forward]]\nport = \"80-90\"\nkeep_source = false\n"))
+	if err != nil || !c.Gateways[0].Forwards[0].AsStream || !c.Gateways[0].Forwards[0].Has(90) || c.Gateways[0].Forwards[0].Has(91) {
+		t.Errorf("%+v, %v", c, err)
+	}
 	for text, want := range map[string]string{
 		gateway + "[[forward]]\nport = 443\n":                                                                     "to is missing",
 		gateway + "[[forward]]\nto = \"192.168.1.1\"\n":                                                           "port is missing",
 		gateway + "[[forward]]\nport = \"80-81\"\nto = \"192.168.1.1:80\"\n":                                      "several ports cannot lead to one",
 		gateway + "[[forward]]\nport = 80\nto = \"x\"\n":                                                          "is not a host of the LAN",
 		gateway + "[[forward]]\nport = 80\nto = \"10.0.0.1\"\n[[forward]]\nport = \"79-81\"\nto = \"10.0.0.2\"\n": "is taken by forward[0] already",
+		exit + "[[gateway.forward]]\nport = \"1000-1256\"\nkeep_source = false\n":                                 "at most 256",
+		exit + "[[gateway.forward]]\nprotocol = \"udp\"\nport = 80\nkeep_source = false\n":                        "UDP always keeps",
 		exit + "[[gateway.forward]]\nport = 7117\n":                                                               "is taken by listen already",
 		exit + "[[gateway.forward]]\nport = 80\nto = \"10.0.0.1\"\n":                                              "unknown field \"to\"",
 	} {
