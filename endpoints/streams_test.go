@@ -582,7 +582,7 @@ func TestInterceptionIsOff(t *testing.T) {
 func TestStreamsThatAreNotWanted(t *testing.T) {
 	streamBubble(t, func(w *world) {
 		target, _ := appendTarget(nil, addrTarget("192.0.2.1:80"))
-		g := (&wayOut{}).streamOpened
+		g := (&wayOut{g: &gateway{}}).streamOpened
 		s := &scripted{}
 		g(&engine{s: s}, 0, 1, target)
 		a := &association{x: &exit{}, gateway: &config.Gateway{}}
