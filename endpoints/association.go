@@ -60,6 +60,7 @@ func (x *exit) admit(r *control.Result, remote netip.AddrPort) error {
 		SendSecret: r.SendSecret,
 		RecvSecret: r.RecvSecret,
 		Sources:    g.Addresses,
+		Policy:     policyIn(r.Offer.Capabilities),
 		Limits:     x.streamLimits(),
 	}, newRand())
 	if err != nil {

@@ -144,7 +144,7 @@ func (w *wayOut) greeter(present uint32) *greeter {
 			Software:       software(),
 			Index:          w.g.newIndex(),
 			AESAccelerated: control.AESAccelerated(),
-			Capabilities:   []string{capStreams},
+			Capabilities:   gatewayCapabilities(w.g.cfg),
 			Present:        present,
 		}
 	}
@@ -235,6 +235,7 @@ func sessionConfig(won *greeting) tunnel.Config {
 		Suite:      won.Suite,
 		SendSecret: won.SendSecret,
 		RecvSecret: won.RecvSecret,
+		Policy:     policyIn(won.Offer.Capabilities),
 		Limits:     tunnel.Limits{Streams: maxOwnStreams},
 	}
 }

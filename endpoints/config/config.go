@@ -41,6 +41,7 @@ type Config struct {
 	LAN      LAN
 	Bypass   []Bypass // in file order: the first that applies counts
 	StateDir string   // where counters are kept that outlive the process
+	Policy   Policy   // of both ends; the gateway tells the exit
 	// Forwards are where ports lead that the exit forwards.
 	Forwards []Forward
 

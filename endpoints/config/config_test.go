@@ -51,7 +51,7 @@ func TestSmallestGateway(t *testing.T) {
 	got := read(t, `role = "gateway"`, `exit.address = "exit.example.net"`, `exit.key = "`+keyA+`"`)
 	want := &Config{
 		File: "bondd.toml", Role: RoleGateway,
-		PrivateKeyFile: "/etc/bondd/key", Control: "/run/bondd.sock", TUN: TUN{Name: "bondd0"}, StateDir: "/var/lib/bondd",
+		PrivateKeyFile: "/etc/bondd/key", Control: "/run/bondd.sock", TUN: TUN{Name: "bondd0"}, StateDir: "/var/lib/bondd", Policy: PolicyAggregate,
 		Exit:   Exit{Addresses: []Address{{"exit.example.net", 7117}}, Key: publicKey(t, keyA)},
 		Stream: Stream{Mode: CarryAuto},
 	}

@@ -50,6 +50,9 @@ func (c *Config) SetDefaults() {
 		if c.StateDir == "" {
 			c.StateDir = DefaultStateDir
 		}
+		if c.Policy == "" {
+			c.Policy = PolicyAggregate
+		}
 		if c.Stream.Mode == "" {
 			c.Stream.Mode = CarryAuto
 		}

@@ -51,7 +51,7 @@ var fieldsOf = []struct {
 	role   Role
 	fields []string
 }{
-	{RoleGateway, []string{"exit", "uplink", "lan", "bypass", "forward", "state_dir", "private_key_file", "tun", "web", "stream", "dns"}},
+	{RoleGateway, []string{"exit", "uplink", "lan", "bypass", "forward", "state_dir", "policy", "private_key_file", "tun", "web", "stream", "dns"}},
 	{RoleExit, []string{"listen", "inner", "gateway"}},
 	{RoleRelay, []string{"exit", "listen", "relay"}},
 }
@@ -87,6 +87,10 @@ func (c *Config) readGatewayRole(t *table) {
 		c.Forwards = append(c.Forwards, readForward(f, RoleGateway))
 	}
 	t.text("state_dir", `"/var/lib/bondd"`, nonEmpty(&c.StateDir))
+	t.text("policy", `"redundant"`, func(s string) error {
+		c.Policy = Policy(s)
+		return checkPolicy(c.Policy)
+	})
 }
 
 func (c *Config) readListen(t *table) {
