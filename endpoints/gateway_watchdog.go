@@ -177,30 +177,33 @@ func (g *gateway) gather(ctx context.Context) map[string]facts {
 	}
 	bounded, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
-	up := make(map[string]int)
-	all := 0
-	w.engine.call(bounded, func(now time.Duration) {
+	// What the engine fills in is its own: when it answers too late, nobody reads it.
+	of, up, all := make(map[string]facts), make(map[string]int), 0
+	if !w.engine.call(bounded, func(now time.Duration) {
 		if w.engine.s == nil {
 			return
 		}
 		stats := w.engine.s.Stats(now).Paths
 		for _, k := range w.engine.paths.kept {
 			i := slices.IndexFunc(stats, func(p tunnel.PathStats) bool { return p.ID == k.id })
-			f, ok := fs[k.uplink]
-			if i < 0 || !ok {
+			if i < 0 {
 				continue
 			}
-			p := &stats[i]
+			p, f := &stats[i], of[k.uplink]
 			f.sent, f.lost, f.failures = f.sent+p.SentDatagrams, f.lost+p.LostDatagrams, f.failures+p.Suspicions
 			if p.State == "up" {
 				f.answers = true
 				up[k.uplink]++
 				all++
 			}
-			fs[k.uplink] = f
+			of[k.uplink] = f
 		}
-	})
+	}) {
+		return fs
+	}
 	for name, f := range fs {
+		p := of[name]
+		f.sent, f.lost, f.failures, f.answers = p.sent, p.lost, p.failures, p.answers
 		f.others = all > up[name]
 		fs[name] = f
 	}
