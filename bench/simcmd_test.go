@@ -58,6 +58,9 @@ func TestSimCarriesOtherTraffic(t *testing.T) {
 
 // A short download over four unlike lines is as fast as over the best alone, and small ones do not wait behind a bulk download.
 func TestSimShortDownloads(t *testing.T) {
+	if raceBuild {
+		t.Skip("a minute under the race detector, and one goroutine")
+	}
 	out, code := runSim(t, "--service stream --set V+A+L+G --direction down --duration 1s --settle 2s --faults none --transfers --json")
 	var r Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK {
