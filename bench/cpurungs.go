@@ -241,7 +241,6 @@ func streamRung(suite seal.Suite) (rung, error) {
 // socketPair is two UDP sockets over the loopback.
 type socketPair struct {
 	from, to udp.Socket
-	ds       []udp.Datagram
 	in       []udp.Datagram
 	rooms    []*buf.Buf
 }

@@ -23,7 +23,6 @@ type zone struct {
 	delay time.Duration
 	down  bool
 	rcode int
-	wide  bool // CD of the last question
 }
 
 func (z *zone) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
