@@ -1,7 +1,6 @@
 package endpoints
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/netip"
@@ -55,16 +54,7 @@ func TestForwardAsStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := pattern(500_000, 1)
-		go func() { // ends with the write
-			c.Write(data)
-			c.CloseWrite()
-		}()
-		back, err := io.ReadAll(c)
-		if err != nil || !bytes.Equal(back, data) {
-			t.Errorf("%d of %d bytes came back, error %v", len(back), len(data), err)
-		}
-		c.Close()
+		halfAMegabyte(t, c)
 		for _, port := range []uint16{8444, 8445} { // the gateway keeps the client's address for the one, and does not know the other
 			c, err := w.stranger(port)
 			if err != nil {

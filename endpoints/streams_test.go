@@ -94,16 +94,7 @@ func TestRequestAndResponse(t *testing.T) {
 			t.Errorf("the first answer took %v", took)
 		}
 		// Half a megabyte, then the end of one direction, then that of the other.
-		data := pattern(500_000, 1)
-		go func() { // ends with the write
-			c.Write(data)
-			c.CloseWrite()
-		}()
-		back, err := io.ReadAll(c)
-		if err != nil || !bytes.Equal(back, data) {
-			t.Errorf("%d of %d bytes came back, error %v", len(back), len(data), err)
-		}
-		c.Close()
+		halfAMegabyte(t, c)
 		w.quiet()
 		st := w.gateway.status().Streams
 		if st.Opened != 1 || len(st.Refused) != 0 || st.Interception != "on" {
@@ -772,4 +763,25 @@ func TestConnectionsThroughFaults(t *testing.T) {
 		}
 		w.quiet()
 	})
+}
+
+// echoConn is a connection to a server that sends back what it gets.
+type echoConn interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// halfAMegabyte goes out on c and comes back, with the end of each direction behind it.
+func halfAMegabyte(t *testing.T, c echoConn) {
+	t.Helper()
+	data := pattern(500_000, 1)
+	go func() { // ends with the write
+		c.Write(data)
+		c.CloseWrite()
+	}()
+	back, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(back, data) {
+		t.Errorf("%d of %d bytes came back, error %v", len(back), len(data), err)
+	}
+	c.Close()
 }
