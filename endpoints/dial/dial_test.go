@@ -126,7 +126,7 @@ func TestHappyEyeballs(t *testing.T) {
 	ms := time.Millisecond
 	dead := condition{after: time.Hour}
 	refused := condition{after: 5 * ms, err: syscall.ECONNREFUSED}
-	noRoute := condition{err: syscall.ENETUNREACH}
+	noRoute := condition{after: ms, err: syscall.ENETUNREACH} // after the answers of both lookups
 	both := map[string]record{"ip6 x.": {addrs: v6 + " " + v6b}, "ip4 x.": {addrs: v4 + " " + v4b}}
 	for _, c := range []struct {
 		name  string
@@ -138,7 +138,7 @@ func TestHappyEyeballs(t *testing.T) {
 	}{
 		{"IPv6 first", both, map[string]condition{"": {after: 10 * ms}}, "0s [2001:db8::1]:443", 10 * ms, Codes},
 		{"no route for IPv6", both, map[string]condition{v6: noRoute, v6b: noRoute, "": {after: 10 * ms}},
-			"0s [2001:db8::1]:443, 0s 192.0.2.1:443", 10 * ms, Codes},
+			"0s [2001:db8::1]:443, 1ms 192.0.2.1:443", 11 * ms, Codes},
 		{"IPv6 is dead", both, map[string]condition{v6: dead, v6b: dead, "": {after: 10 * ms}},
 			"0s [2001:db8::1]:443, 250ms 192.0.2.1:443", 260 * ms, Codes},
 		{"IPv6 is slow", both, map[string]condition{v6: {after: 300 * ms}, "": dead},
@@ -158,10 +158,10 @@ func TestHappyEyeballs(t *testing.T) {
 		{"only AAAA", map[string]record{"ip6 x.": {addrs: v6}}, map[string]condition{}, "0s [2001:db8::1]:443", 0, Codes},
 		{"a mapped address is an IPv4 one", map[string]record{"ip6 x.": {addrs: "::ffff:" + v4}}, map[string]condition{}, "0s 192.0.2.1:443", 0, Codes},
 		{"unreachable and refused is refused", both, map[string]condition{v6: noRoute, v6b: noRoute, "": refused},
-			"0s [2001:db8::1]:443, 0s 192.0.2.1:443, 5ms [2001:db8::2]:443, 5ms 192.0.2.2:443", 10 * ms, Refused},
+			"0s [2001:db8::1]:443, 1ms 192.0.2.1:443, 6ms [2001:db8::2]:443, 7ms 192.0.2.2:443", 12 * ms, Refused},
 		{"unreachable and dead", map[string]record{"ip6 x.": {addrs: v6}, "ip4 x.": {addrs: v4}}, map[string]condition{v6: noRoute, "": dead},
-			"0s [2001:db8::1]:443, 0s 192.0.2.1:443", DefaultTimeout, Timeout},
-		{"all unreachable", map[string]record{"ip4 x.": {addrs: v4}}, map[string]condition{"": noRoute}, "0s 192.0.2.1:443", 0, Unreachable},
+			"0s [2001:db8::1]:443, 1ms 192.0.2.1:443", DefaultTimeout, Timeout},
+		{"all unreachable", map[string]record{"ip4 x.": {addrs: v4}}, map[string]condition{"": noRoute}, "0s 192.0.2.1:443", ms, Unreachable},
 		{"no such name", nil, nil, "", 0, NoSuchName},
 		{"no addresses", map[string]record{"ip6 x.": {}, "ip4 x.": {}}, nil, "", 0, NoSuchName},
 		{"resolver is dead", map[string]record{"ip6 x.": {after: time.Hour}, "ip4 x.": {after: time.Hour}}, nil, "", DefaultTimeout, Timeout},
