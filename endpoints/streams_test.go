@@ -409,6 +409,7 @@ func TestNoSessionComes(t *testing.T) {
 		if took := time.Since(begin); took < streamGrace || took > streamGrace+time.Second {
 			t.Errorf("reset after %v", took)
 		}
+		synctest.Wait() // the reset comes before the books are closed
 		if st := w.gateway.status().Streams; st.Refused["session_lost"] != 1 || st.Open != 0 {
 			t.Errorf("streams of the gateway: %+v", st)
 		}
