@@ -111,7 +111,7 @@ func (b *Bond) AddPath(now time.Duration, id PathID, cfg PathConfig) *Path {
 		ID: id, Config: cfg, mtu: cfg.MTU, stateSince: now, reorder: packetThreshold, lossTime: Never, nextSend: now,
 		ctl: cc.New(cc.Config{MSS: cfg.MTU, MaxRate: cfg.MaxRate}, b.rng),
 	}
-	p.in.due, p.in.retellAt = Never, Never
+	p.in.due, p.in.retellAt, p.in.holeAt = Never, Never, Never
 	p.in.lastAt = now - ackQuickIdle - 1
 	p.probeAt = now
 	p.ctl.ProbeRTTAt(now + time.Duration(b.probeOrder%4)*2500*time.Millisecond)
@@ -243,7 +243,8 @@ func (b *Bond) Record(now time.Duration, p *Path, d Datagram) {
 func (b *Bond) Received(now, at time.Duration, p *Path, pn uint64, size int, owd time.Duration, eliciting bool, ecn uint8) {
 	p.Stats.RecvBytes += uint64(size)
 	p.Stats.RecvDatagrams++
-	p.in.received(now, at, pn, size, owd, eliciting, ecn, p.rtt.srtt())
+	gap := p.in.received(now, at, pn, size, owd, eliciting, ecn, p.rtt.srtt())
+	b.missed(now, p, gap)
 	if eliciting && p.Config.Metered && p.state == Up {
 		p.probeAt = max(p.probeAt, now+passiveProbe)
 	}
@@ -257,9 +258,7 @@ func (b *Bond) OnAck(now time.Duration, a Ack) error {
 	}
 	b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
 	if a.Retold {
-		if p.state != Up {
-			b.heard(now, p, a)
-		}
+		b.heard(now, p, a)
 		return nil
 	}
 	fresh, err := p.onAck(now, a, &b.scratch)

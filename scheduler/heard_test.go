@@ -8,7 +8,7 @@ import (
 // A busy path that falls silent has its acknowledgement repeated once; a sparse one has not.
 func TestSilenceIsRetold(t *testing.T) {
 	m := newMailbox(t, 20*ms)
-	m.retellAt = Never
+	m.retellAt, m.holeAt = Never, Never
 	b := New(Config{}, nil)
 	p := &Path{}
 	for round, n := range []int{quietRun - 1, quietRun, quietRun + 5} {
@@ -35,6 +35,83 @@ func TestSilenceIsRetold(t *testing.T) {
 	}
 }
 
+// What is missing on a path that is far slower than another is told of there, once as many have come after it as make it lost.
+func TestHolesOfASlowPathAreToldElsewhere(t *testing.T) {
+	o, p, q := two(t, 1472, 1472)
+	q.known(6.25e6, 2*(holeGain+20*ms))
+	o.now = time.Second
+	var pn [2]uint64
+	get := func(x *Path, skip uint64, n int) {
+		pn[x.ID] += skip
+		for range n {
+			o.b.Received(o.now, o.now, x, pn[x.ID], 1000, 7*ms, true, 0)
+			pn[x.ID]++
+		}
+	}
+	due := func(x *Path) bool {
+		o.b.Advance(o.now)
+		return o.b.RetellDue(x)
+	}
+	for _, c := range []struct {
+		what string
+		x    *Path
+		skip uint64
+		n    int
+		wait time.Duration
+		want bool
+	}{
+		{"in order", q, 0, 5, 0, false},
+		{"two after the hole", q, 1, 2, 0, false},
+		{"the third after it", q, 0, 1, 0, true},
+		{"told once", q, 0, 5, holeGap, false},
+		{"another hole", q, 1, 3, 0, true},
+		{"one right behind it", q, 3, 3, 0, false},
+		{"that one, later", q, 0, 0, holeGap, true},
+		{"the fast path", p, 0, 3, 0, false},
+		{"a hole there", p, 2, 10, 0, false},
+	} {
+		o.now += c.wait
+		get(c.x, c.skip, c.n)
+		if got := due(c.x); got != c.want {
+			t.Errorf("%s: to be told of %v, want %v", c.what, got, c.want)
+		}
+	}
+}
+
+// The sender repairs a hole that it is told of by another path, and keeps its books of the path as they were until that one speaks for itself.
+func TestHolesAreRepairedWhenToldOf(t *testing.T) {
+	o, p, q := two(t, 1472, 1472)
+	for i := range 8 {
+		o.b.Enqueue(0, 1, Ordered, Handle(i), 1000, false)
+	}
+	for range 12 { // pacing
+		o.turn()
+		o.now += 200 * us
+	}
+	told := Ack{Path: 0, Retold: true, Owd: 10 * ms, Ranges: []Range{{7, 7}, {3, 5}, {1, 1}}} // 6 may come yet; of 0 it says nothing
+	for range 2 {
+		o.onAck(told)
+		if p.hasAcked || p.Stats.AckedDatagrams != 0 || p.Stats.LostDatagrams != 0 {
+			t.Fatalf("%d acknowledged, %d lost: the books have changed", p.Stats.AckedDatagrams, p.Stats.LostDatagrams)
+		}
+		for range 6 {
+			o.turn()
+			o.now += 200 * us
+		}
+		if n := p.Stats.RetransmittedFrames + q.Stats.RetransmittedFrames; n != 1 {
+			t.Errorf("%d were sent again, want 1", n)
+		}
+	}
+	o.now += 15 * ms
+	o.onAck(Ack{Path: 0, Owd: 10 * ms, Ranges: []Range{{3, 8}, {0, 1}}})
+	if p.Stats.LostDatagrams != 1 {
+		t.Errorf("%d lost in the books, want 1", p.Stats.LostDatagrams)
+	}
+	if n := p.Stats.RetransmittedFrames + q.Stats.RetransmittedFrames; n != 1 {
+		t.Errorf("%d were sent again, want 1", n)
+	}
+}
+
 // What a path had delivered before it died need not be sent again, if another path tells so; and of the dead one nothing else is believed.
 func TestRetoldDataAreNotSentAgain(t *testing.T) {
 	o, p, q := two(t, 1472, 1472)
@@ -50,10 +127,6 @@ func TestRetoldDataAreNotSentAgain(t *testing.T) {
 	}
 	told := Ack{Path: 0, Retold: true, Owd: 10 * ms, Ranges: []Range{{0, 5}}}
 	inflight := p.inflight
-	o.onAck(told) // while the path is well this is none of its business
-	if p.inflight != inflight || o.b.byKey[1].outAt(0).done {
-		t.Error("what another path says of one that is well was believed")
-	}
 	o.b.Fail(o.now, p)
 	o.onAck(told)
 	if p.state != Suspect || p.inflight != inflight || p.hasAcked {

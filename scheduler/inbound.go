@@ -32,11 +32,15 @@ type inbound struct {
 	run       int           // datagrams without a gap
 	retellAt  time.Duration // when the last ACK is to be repeated on another path, Never for not
 	retell    bool          // now
+	holeIn    int           // datagrams to come until a hole is to be told of, 0 for none
+	holeAt    time.Duration // when it is, Never for not
+	// holeToldAt is when one was told of last.
+	holeToldAt time.Duration
 }
 
 // received notes a datagram that was authenticated and is not a replay. owd is the receiver's clock minus the
-// datagram's timestamp.
-func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time.Duration, eliciting bool, ecn uint8, srtt time.Duration) {
+// datagram's timestamp. It reports whether it opened a gap.
+func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time.Duration, eliciting bool, ecn uint8, srtt time.Duration) (gap bool) {
 	idle := now-in.lastAt > ackQuickIdle
 	in.ran(now)
 	in.lastAt = at
@@ -52,12 +56,12 @@ func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time
 	case 1, 2:
 		in.ect++
 	}
-	gap := in.set.add(pn)
+	gap = in.set.add(pn)
 	if l, _ := in.set.largest(); l == pn {
 		in.largestAt, in.owd = at, owd
 	}
 	if !eliciting {
-		return
+		return gap
 	}
 	in.unacked++
 	limit := ackEvery
@@ -66,9 +70,10 @@ func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time
 	}
 	if gap || ecn == 3 || idle || in.unacked >= limit {
 		in.due = now
-		return
+		return gap
 	}
 	in.due = min(in.due, now+ackDelay(srtt))
+	return gap
 }
 
 // ackDelay is how long the first unacknowledged datagram waits.

@@ -357,7 +357,7 @@ func (b *Bond) Deadline() time.Duration {
 		if p.probeDue {
 			return 0
 		}
-		d = min(d, p.lossTime, p.in.due, p.in.retellAt, p.probeAt)
+		d = min(d, p.lossTime, p.in.due, p.in.retellAt, p.in.holeAt, p.probeAt)
 		switch p.state {
 		case Up:
 			d = min(d, p.suspectAt())

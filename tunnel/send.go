@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bondd/bondd/scheduler"
@@ -69,9 +70,13 @@ func (s *Session) PullDatagrams(now time.Duration, out []Out) int {
 			n++
 		}
 		if n < len(out) && s.bond.RetellDue(p.sched) {
-			if via := s.bestPathBut(p); via != nil {
-				out[n] = s.retell(now, p, via)
-				n++
+			// On two, for one of them may be about to be found dead.
+			via := s.bestPathBut(p)
+			for _, via := range [...]*path{via, s.bestPathBut(p, via)} {
+				if via != nil && n < len(out) {
+					out[n] = s.retell(now, p, via)
+					n++
+				}
 			}
 		}
 	}
@@ -264,20 +269,20 @@ func (s *Session) pullSkips(now time.Duration) (Out, bool) {
 	return s.finish(now, p, b, dg, p.to, scheduler.Datagram{Eliciting: true, Unpaced: true, Chunks: s.chunks}, 0), true
 }
 
-// retell repeats the acknowledgement of p, which has fallen silent, on another path.
+// retell repeats the acknowledgement of p on another path: p has fallen silent, or is slow and something is missing.
 func (s *Session) retell(now time.Duration, p, via *path) Out {
 	b, dg := s.begin(now, via)
 	return s.finish(now, via, b, s.appendAck(now, p, dg), via.to, scheduler.Datagram{Unpaced: true}, 0)
 }
 
 // bestPath is the path in order with the shortest round trip, or nil.
-func (s *Session) bestPath() *path { return s.bestPathBut(nil) }
+func (s *Session) bestPath() *path { return s.bestPathBut() }
 
-// bestPathBut is bestPath, without one of them.
-func (s *Session) bestPathBut(not *path) *path {
+// bestPathBut is bestPath, without some of them.
+func (s *Session) bestPathBut(not ...*path) *path {
 	var best *path
 	for _, p := range s.paths {
-		if p != not && p.sched.State() == scheduler.Up && (best == nil || p.sched.SRTT() < best.sched.SRTT()) {
+		if !slices.Contains(not, p) && p.sched.State() == scheduler.Up && (best == nil || p.sched.SRTT() < best.sched.SRTT()) {
 			best = p
 		}
 	}

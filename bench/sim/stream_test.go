@@ -212,6 +212,17 @@ func TestStreamsGoOnOverAThinLine(t *testing.T) {
 	}
 }
 
+// What a satellite loses is told of and repaired by the other lines; by itself it would be silent for another round trip.
+func TestStreamsDoNotWaitForASatellite(t *testing.T) {
+	slowWithRace(t)
+	from, to := 12*time.Second, 18*time.Second // it has left start-up
+	r := start(t, bond(1, []string{"V", "G"}, Flow{Kind: Stream, Down: true, Start: 500 * ms}))
+	advance(t, r, to)
+	if stall := r.Flows[0].Silence(from, to); stall > 100*ms {
+		t.Errorf("silent for %v", stall)
+	}
+}
+
 // With streams too, the same seed is the same run.
 func TestStreamsOfEqualSeeds(t *testing.T) {
 	slowWithRace(t)
