@@ -10,7 +10,7 @@ import (
 	"github.com/bondd/bondd/bench/link"
 )
 
-// TestLive runs `bondd bench live` on the gateway of a lab: both services, both
+// TestLive runs `bondd bench live` on the gateway of a lab: each uplink by itself, then both services, both
 // ways. How fast it went is the machine's business.
 func TestLive(t *testing.T) {
 	if testing.Short() {
@@ -36,12 +36,16 @@ func TestLive(t *testing.T) {
 	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &r); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	if len(r.Live) != 4 || len(r.Verdict) < 4 {
+	if len(r.Live) != 8 || len(r.Verdict) < 8 {
 		t.Fatalf("%d transfers, verdict %q", len(r.Live), r.Verdict)
 	}
 	for _, x := range r.Live {
 		t.Logf("%s, %s: %s Mb/s, busy %.2f, %+v", x.Service, x.Direction, show(x.Mbps, "%.1f"), x.Busy, x.Uplinks)
-		if x.Error != "" || x.Mbps == nil || *x.Mbps <= 0 || *x.Mbps > 45 || len(x.Uplinks) != 2 {
+		uplinks, most := 2, 45.
+		if x.Alone != "" {
+			uplinks, most = 1, 25
+		}
+		if x.Error != "" || x.Mbps == nil || *x.Mbps <= 0 || *x.Mbps > most || len(x.Uplinks) != uplinks {
 			t.Errorf("%+v", x)
 			continue
 		}
@@ -54,6 +58,11 @@ func TestLive(t *testing.T) {
 	st, err := l.Status(t.Context(), l.Gateway)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, u := range st.Uplinks {
+		if u.Mode != "always" {
+			t.Errorf("uplink %s is left as %s", u.Name, u.Mode)
+		}
 	}
 	if st.Streams.Opened != 2 { // down and up; the packets' connections were none
 		t.Errorf("%d streams were opened, want 2", st.Streams.Opened)

@@ -44,6 +44,7 @@ func liveMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	o := live.Options{}
 	f.StringVar(&o.Control, "s", config.DefaultControl, "the gateway's control socket")
 	f.BoolVar(&o.Metered, "metered", false, "metered uplinks may be used")
+	f.BoolVar(&o.Alone, "alone", true, "measure each uplink by itself first, with the others in reserve")
 	f.IntVar(&o.Flows, "flows", 1, "parallel TCP connections, 1 to 16")
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "of each transfer, at most a minute")
 	service := f.String("service", "all", "packet, stream, or both")

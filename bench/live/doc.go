@@ -2,6 +2,7 @@
 // over its real uplinks: `bondd bench live`.
 //
 //	live.go     transfers to and from the exit's bench target, each service, each way
+//	alone.go    each uplink by itself, the others in reserve
 //	verdict.go  what the figures say, in words: which uplink, which box, which service
 //	report.go   the table
 //
@@ -13,8 +14,9 @@
 //
 // Goroutines: one per flow, joined before a measurement returns.
 //
-// Known weaknesses. Each path alone is not measured: that takes the others away
-// from the LAN. What a path could carry is known of the way up only, where the
+// Known weaknesses. An uplink alone is measured through the bond, as packets, so it
+// pays the bond's headers; and a process that is killed meanwhile leaves the other
+// uplinks in reserve until "bondd path NAME up". What a path could carry is known of the way up only, where the
 // gateway's congestion controller sits; on the way down what was carried is all
 // there is. Other traffic of the LAN meanwhile counts as carried. Both ends'
 // TCP (packets) or the gateway's and the exit's own (streams) are part of what is

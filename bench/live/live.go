@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ type Options struct {
 	Flows      int
 	Duration   time.Duration // of each transfer; at most endpoints.BenchTime
 	Metered    bool          // metered uplinks may be used
+	Alone      bool          // each uplink by itself first
 }
 
 // Transfer is one service in one direction. Rates are in Mb/s; the bond's of
@@ -37,9 +39,10 @@ type Options struct {
 type Transfer struct {
 	Service   string   `json:"service"`
 	Direction string   `json:"direction"`
+	Alone     string   `json:"alone,omitempty"` // the uplink that was used by itself
 	Flows     int      `json:"flows"`
-	Mbps      *float64 `json:"bond_mbps,omitempty"`
-	Busy      float64  `json:"processors_busy"` // share of the gateway's processors, 0 to 1
+	Mbps      *float64 `json:"bond_mbps,omitempty"` // or of the uplink alone
+	Busy      float64  `json:"processors_busy"`     // share of the gateway's processors, 0 to 1
 	Uplinks   []Uplink `json:"uplinks,omitempty"`
 	Error     string   `json:"error,omitempty"`
 }
@@ -68,7 +71,13 @@ func Measure(ctx context.Context, o Options, progress io.Writer) ([]Transfer, er
 	if err != nil {
 		return nil, err
 	}
+	m := &measurement{o, exit}
 	var out []Transfer
+	if names := lone(st); o.Alone && names != nil {
+		if out, err = o.alone(ctx, m, names, progress); err != nil {
+			return out, err
+		}
+	}
 	for _, service := range o.Services {
 		for _, direction := range o.Directions {
 			if ctx.Err() != nil {
@@ -77,16 +86,36 @@ func Measure(ctx context.Context, o Options, progress io.Writer) ([]Transfer, er
 			t := Transfer{Service: service, Direction: direction, Flows: o.Flows}
 			if why := st.Streams; service == "stream" && (why == nil || why.Interception != "on") {
 				t.Error = "the gateway does not intercept, so its connections do not become streams"
-			} else if err := o.transfer(ctx, &t, exit); err != nil {
-				t.Error = err.Error()
-			}
-			if t.Mbps != nil {
-				fmt.Fprintf(progress, "%s, %s: %.1f Mb/s\n", service, direction, *t.Mbps)
+			} else {
+				m.take(ctx, &t, progress)
 			}
 			out = append(out, t)
 		}
 	}
 	return out, nil
+}
+
+// measurement is what all transfers have in common.
+type measurement struct {
+	Options
+	exit netip.AddrPort // the target
+}
+
+// take makes one transfer and says how it went.
+func (m *measurement) take(ctx context.Context, t *Transfer, progress io.Writer) {
+	if err := m.transfer(ctx, t, m.exit); err != nil {
+		t.Error = err.Error()
+		return
+	}
+	fmt.Fprintf(progress, "%s: %.1f Mb/s\n", t, *t.Mbps)
+}
+
+// String names the transfer.
+func (t *Transfer) String() string {
+	if t.Alone != "" {
+		return t.Alone + " alone, " + t.Direction
+	}
+	return t.Service + ", " + t.Direction
 }
 
 // check refuses what should not or cannot be measured, and returns the address of
@@ -104,6 +133,9 @@ func (o Options) check(st *endpoints.Status) (netip.AddrPort, error) {
 	for _, u := range st.Uplinks {
 		if u.Metered && u.Up && !o.Metered {
 			transfers := time.Duration(len(o.Services) * len(o.Directions))
+			if o.Alone && slices.Contains(lone(st), u.Name) {
+				transfers += time.Duration(len(o.Directions))
+			}
 			return netip.AddrPort{}, fmt.Errorf("%w: %s, for up to %v at full speed; --metered allows it, and \"bondd path %s down\" keeps it out",
 				ErrMetered, u.Name, transfers*o.Duration, u.Name)
 		}

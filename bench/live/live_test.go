@@ -14,7 +14,7 @@ import (
 
 func gateway() *endpoints.Status {
 	return &endpoints.Status{Role: "gateway", State: "up",
-		Uplinks:  []endpoints.UplinkStatus{{Name: "dsl", Up: true}, {Name: "lte", Up: true, Metered: true}},
+		Uplinks:  []endpoints.UplinkStatus{{Name: "dsl", Up: true, Mode: "always"}, {Name: "lte", Up: true, Mode: "always", Metered: true}},
 		Sessions: []endpoints.SessionStatus{{Index: 7, Bench: netip.MustParseAddrPort("10.77.0.1:7119")}}}
 }
 
@@ -22,6 +22,10 @@ func TestMeteredUplinksAreSpared(t *testing.T) {
 	o := Options{Services: Services, Directions: []string{"down", "up"}, Duration: 10 * time.Second}
 	if _, err := o.check(gateway()); !errors.Is(err, ErrMetered) || !strings.Contains(err.Error(), "lte, for up to 40s") {
 		t.Errorf("a metered uplink: %v", err)
+	}
+	o.Alone = true
+	if _, err := o.check(gateway()); !errors.Is(err, ErrMetered) || !strings.Contains(err.Error(), "lte, for up to 1m0s") {
+		t.Errorf("a metered uplink, alone too: %v", err)
 	}
 	o.Metered = true
 	if at, err := o.check(gateway()); err != nil || at != netip.MustParseAddrPort("10.77.0.1:7119") {
@@ -44,6 +48,22 @@ func TestMeteredUplinksAreSpared(t *testing.T) {
 	}
 	if _, err := o.check(&endpoints.Status{Role: "exit", State: "ready"}); err == nil {
 		t.Error("an exit measures")
+	}
+}
+
+// What is kept back is left as it is, and one uplink that is left is the bond.
+func TestLone(t *testing.T) {
+	st := gateway()
+	if got := lone(st); len(got) != 2 {
+		t.Errorf("of two, %v", got)
+	}
+	st.Uplinks = append(st.Uplinks, endpoints.UplinkStatus{Name: "umts", Up: true, Mode: "backup"}, endpoints.UplinkStatus{Name: "sat", Mode: "always"})
+	if got := strings.Join(lone(st), " "); got != "dsl lte" {
+		t.Errorf("of two, a backup and one that is down: %v", got)
+	}
+	st.Uplinks[1].Mode = "drain"
+	if got := lone(st); got != nil {
+		t.Errorf("of one in use: %v", got)
 	}
 }
 
@@ -87,7 +107,10 @@ func TestVerdict(t *testing.T) {
 		"uplink dsl was not full: it carried 20.0": {{Service: "packet", Direction: "up", Mbps: x(20), Uplinks: []Uplink{{Name: "dsl", State: "up", Carried: 20, Rate: x(50)}}}},
 		"uplink lte is suspect":                    {{Service: "packet", Direction: "down", Mbps: x(20), Uplinks: []Uplink{{Name: "lte", State: "suspect"}}}},
 		"streams carry 50 % more than packets":     {{Service: "packet", Direction: "down", Mbps: x(40)}, {Service: "stream", Direction: "down", Mbps: x(60)}},
-		"not measured: no way":                     {{Service: "stream", Direction: "down", Error: "no way"}},
+		"stream, up: 1.20 times the best uplink alone (dsl, 50.0 Mb/s), 86 % of the sum of all (70.0 Mb/s).": {
+			{Service: "packet", Direction: "up", Alone: "dsl", Mbps: x(50)}, {Service: "packet", Direction: "up", Alone: "lte", Mbps: x(20)}, {Service: "stream", Direction: "up", Mbps: x(60)}},
+		"lte alone, up: not measured: no way": {{Service: "packet", Direction: "up", Alone: "lte", Error: "no way"}},
+		"not measured: no way":                {{Service: "stream", Direction: "down", Error: "no way"}},
 	} {
 		if got := strings.Join(Verdict(list), "\n"); !strings.Contains(got, want) {
 			t.Errorf("verdict %q lacks %q", got, want)

@@ -13,7 +13,7 @@ func WriteTable(w io.Writer, list []Transfer) error {
 		if t.Mbps == nil {
 			continue
 		}
-		fmt.Fprintf(tw, "%s, %s, flows: %d\t%.1f Mb/s\tprocessors busy %.0f %%\t\t\n", t.Service, t.Direction, t.Flows, *t.Mbps, t.Busy*100)
+		fmt.Fprintf(tw, "%s, flows: %d\t%.1f Mb/s\tprocessors busy %.0f %%\t\t\n", &t, t.Flows, *t.Mbps, t.Busy*100)
 		for _, u := range t.Uplinks {
 			fmt.Fprintf(tw, "  %s\t%.1f Mb/s\tRTT %.0f ms\t%s\t%s\n", u.Name, u.Carried, u.RTT, optional("taken for %.1f Mb/s", u.Rate, 1), optional("lost %.1f %%", u.Lost, 100))
 		}

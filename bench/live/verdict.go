@@ -89,12 +89,12 @@ const (
 func Verdict(list []Transfer) (out []string) {
 	rate := map[string]float64{}
 	for _, t := range list {
-		name := t.Service + ", " + t.Direction
+		name := t.String()
 		if t.Error != "" {
 			out = append(out, fmt.Sprintf("%s: not measured: %s.", name, t.Error))
 			continue
 		}
-		if t.Mbps == nil {
+		if t.Mbps == nil || t.Alone != "" {
 			continue
 		}
 		rate[name] = *t.Mbps
@@ -143,5 +143,5 @@ func Verdict(list []Transfer) (out []string) {
 			out = append(out, fmt.Sprintf("%s: packets carry %.0f %% more than streams, which should not be.", d, (p/s-1)*100))
 		}
 	}
-	return out
+	return append(out, gains(list)...)
 }
