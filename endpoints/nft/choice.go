@@ -51,7 +51,7 @@ func (c Choice) check() error {
 
 // choices are the chains that choose an exit for each new flow; none where nothing is to be chosen.
 func (c Config) choices() []chain {
-	if len(c.Choices) == 0 {
+	if len(c.Choices)+len(c.Exits) == 0 {
 		return nil
 	}
 	choose, more := chain{name: "choose"}, []chain(nil)
