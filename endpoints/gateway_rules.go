@@ -19,7 +19,9 @@ import (
 // from then on, and the number is in the mark, the table and the port by which its traffic is known.
 
 // exitTUN is the name of the device of an exit.
-func exitTUN(cfg *config.Config, number int) string { return fmt.Sprintf("%s-%d", cfg.TUN.Name, number) }
+func exitTUN(cfg *config.Config, number int) string {
+	return fmt.Sprintf("%s-%d", cfg.TUN.Name, number)
+}
 
 // numbersOf are the numbers of the exits that rules name.
 func numbersOf(cfg *config.Config) []int {
