@@ -183,6 +183,18 @@ func TestCarriedRefusal(t *testing.T) {
 }
 
 // TestStrangerHasNoCarrier: a gateway that the exit does not know gets nothing.
+// One dialer of a gateway is held to max_streams, by default too; what comes by carriers is dialled by it as the streams of the session are.
+func TestCarriedCountsAsStream(t *testing.T) {
+	for set, want := range map[int]int{0: defaultStreams, 2: 2} {
+		if got := dialOptions(&config.Stream{MaxStreams: set}, &config.Gateway{}).MaxOpen; got != want {
+			t.Errorf("max_streams %d: the dialer opens %d", set, got)
+		}
+	}
+	if code := resetCodes[dial.Busy]; code != tunnel.ResetLimit {
+		t.Errorf("beyond it the gateway is told %d", code)
+	}
+}
+
 func TestStrangerHasNoCarrier(t *testing.T) {
 	w := newCarrierWorld(t)
 	c, err := w.carrier(testKey(t))

@@ -43,6 +43,8 @@
 //   - A gateway has the goroutine of serve, which owns uplinks, sockets, routes (gateway.go, gateway_paths.go) and what belongs to each of its exits
 //     (wayout.go, gateway_hello.go), one for the monitor, and one for each round of hellos under way. Which of several exits everything leaves by
 //     is decided by failover.go and done by gateway_failover.go.
+//   - An exit that a rule names has a TUN device of its own, with a reader, whose packets all go to its engine; connections for it come with its number
+//     from the interception. Which rules lead where, and what becomes of them when their exit is out of reach, is in gateway_rules.go.
 //   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
@@ -82,7 +84,9 @@
 // # Known weaknesses
 //
 //   - A gateway's sessions with several exits share the sockets and nothing else: each has its own controllers, so to the lines they are as many flows.
-//   - Carriers go to the first exit only, and there are none while another is in use.
+//   - Carriers go to the first exit only, and there are none while another is in use. Connections that a rule sends by an exit have the bond.
+//   - A refusal is remembered for all exits, whichever has found it. IPv6 is intercepted for the exits of rules only while the default exit has it;
+//     else it goes to them as packets. Connections of this machine follow the rules only while the default exit has a route.
 //   - A full writer holds up all paths of its engines for up to writerPatience, because a session does not say for which path it would send
 //     next.
 //   - The runtime wakes an idle process from short sleeps up to a millisecond late, so pacing is that coarse then.

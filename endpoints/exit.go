@@ -140,7 +140,7 @@ func (x *exit) setMTU() bool {
 	if want == 0 {
 		return false // nobody is there; leave it
 	}
-	return x.changeMTU(want)
+	return x.changeMTU(x.dev, want)
 }
 
 func (x *exit) knock() {

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -83,9 +84,10 @@ func (x *exit) makeDialers(cfg, old *config.Config) (dialers, error) {
 	return made, nil
 }
 
-// dialOptions are what the configuration allows a gateway.
+// dialOptions are what the configuration allows a gateway. Connections of its session and of its carriers are dialled by the same dialer, so
+// max_streams holds for both together.
 func dialOptions(s *config.Stream, g *config.Gateway) dial.Options {
-	o := dial.Options{Deny: s.Deny, MaxOpen: s.MaxStreams, Rate: float64(s.MaxRate)}
+	o := dial.Options{Deny: s.Deny, MaxOpen: cmp.Or(s.MaxStreams, defaultStreams), Rate: float64(s.MaxRate)}
 	o.Allow = append(append([]netip.Prefix(nil), s.Allow...), g.Allow...)
 	if o.Rate > 0 {
 		o.Burst = max(1, o.Rate*dial.DefaultBurst/dial.DefaultRate)

@@ -30,6 +30,7 @@ type gateway struct {
 	snap    uplink.Snapshot   // of the uplinks that are not off
 	sources map[string]source // open sockets by interface name
 	synced  bool              // the last plan is in place
+	walled  bool              // so is the nftables table
 
 	dog      watchdog
 	streams  gatewayStreams
@@ -48,7 +49,7 @@ type source struct {
 }
 
 func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
-	g := &gateway{sources: make(map[string]source), uses: newUses(), orders: make(chan pathOrder)}
+	g := &gateway{sources: make(map[string]source), uses: newUses(), walled: true, orders: make(chan pathOrder)}
 	g.node.init(cfg, log, h, patientArrivals)
 	g.wake, g.greets = make(chan struct{}, 1), make(chan helloOutcome)
 	for _, x := range cfg.Exits() {
@@ -63,8 +64,9 @@ func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
 func (g *gateway) run(ctx context.Context) error {
 	return g.live(ctx, []phase{
 		g.openNetwork(),
-		g.openFirewall(gatewayFirewall(g.cfg)),
+		g.openFirewall(gatewayFirewall(g.cfg, func(int) bool { return false })),
 		g.openTUN(),
+		g.openExitTUNs(),
 		g.openWatch(watchOptions(g.cfg)),
 		{name: "exit address", start: g.firstResolve},
 		g.openRoutes(g.plan),
@@ -78,7 +80,7 @@ func (g *gateway) run(ctx context.Context) error {
 }
 
 func (g *gateway) plan(s uplink.Snapshot) uplink.Plan {
-	p := uplink.MakePlan(g.inUse(s), uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.chosen.Load().inner})
+	p := uplink.MakePlan(g.inUse(s), uplink.Want{Role: uplink.Gateway, TUN: g.dev.Name(), TUNAddrs: g.chosen.Load().inner, Exits: g.exitTUNs()})
 	if len(g.chosen.Load().inner) == 0 {
 		p.Notes = nil // before the first hello nothing is said about what will be missing
 	}
@@ -105,6 +107,11 @@ func (g *gateway) startEngines(context.Context) error {
 	}
 	g.demux.setRest(g.chosen.Load().engine)
 	g.startReader(patientPackets)
+	for _, w := range g.ways {
+		if w.tun() != nil {
+			g.readExitTUN(w)
+		}
+	}
 	return nil
 }
 
@@ -131,6 +138,7 @@ func (g *gateway) serve(ctx context.Context) {
 	for _, w := range g.ways {
 		w.hello.init(&wg)
 	}
+	g.publishRules()
 	g.ways[0].rouse()
 	g.chooseExit(ctx)
 	hello := time.NewTimer(0)
@@ -165,6 +173,9 @@ func (g *gateway) serve(ctx context.Context) {
 		case <-retry.C:
 			if !g.synced || g.drains() {
 				g.changed(ctx, g.uses.seen)
+			}
+			if !g.walled {
+				g.setFirewall()
 			}
 			g.checkTaking()
 			retry.Reset(syncPause)
@@ -228,7 +239,7 @@ func (g *gateway) logUplinks(s uplink.Snapshot) {
 
 // setMTU makes the MTU of the TUN device what the paths of the way out allow.
 func (g *gateway) setMTU(ctx context.Context, mtu int) {
-	if g.cfg.TUN.MTU == 0 && g.changeMTU(mtu) {
+	if g.cfg.TUN.MTU == 0 && g.changeMTU(g.dev, mtu) {
 		if err := g.sync(ctx, g.plan(g.snap)); err != nil {
 			g.synced = false
 		}

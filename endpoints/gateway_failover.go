@@ -19,8 +19,12 @@ type gatedDevice struct {
 	w *wayOut
 }
 
-// Write is that of the device while everything leaves by this exit; else the packets are dropped, and counted.
+// Write is that of the exit's own device if it has one. Else it is that of the device while everything leaves by this exit; and otherwise the
+// packets are dropped, and counted. An exit in use with a device of its own answers by that one: the kernel tells flows by their addresses.
 func (d *gatedDevice) Write(ps []tun.Packet) (int, error) {
+	if own := d.w.tun(); own != nil {
+		return own.Write(ps)
+	}
 	if !d.w.isChosen() {
 		d.w.g.drops.add(dropOtherExit, len(ps))
 		return len(ps), nil
@@ -56,8 +60,9 @@ func (g *gateway) chooseExit(ctx context.Context) {
 	if g.failover.see(g.clock.now(), linked, up) {
 		g.choose(ctx, list[g.failover.current])
 	}
+	g.followReach(ctx)
 	for _, w := range g.ways {
-		if i := slices.Index(list, w); w.proxied || i >= 0 && i <= g.failover.reach {
+		if i := slices.Index(list, w); w.proxied || w.ruled || i >= 0 && i <= g.failover.reach {
 			w.rouse()
 		} else if w.awake {
 			w.part(ctx)
@@ -104,6 +109,10 @@ func (w *wayOut) part(ctx context.Context) {
 		return
 	}
 	w.awake, w.up, w.peer = false, false, 0
+	if w.tun() != nil {
+		w.reach.out = true // at once: nobody waits for it to come back
+		w.g.route(ctx)
+	}
 	w.hello.next, w.hello.failed, w.hello.said = time.Time{}, false, ""
 	w.engine.call(ctx, func(now time.Duration) {
 		w.engine.drop(now, closeUnused, "another exit is in use")

@@ -206,7 +206,7 @@ func (w *wayOut) adopt(ctx context.Context, won *greeting) error {
 	g.log.Info("hello", "exit", w.name, "at", won.to, "uplink", won.from.Name, "software", a.Software, "suite", won.Suite, "addresses", a.Addresses)
 	moved := !slices.Equal(w.inner, a.Addresses)
 	w.inner, w.answer = a.Addresses, a
-	if moved && w.isChosen() {
+	if moved && (w.isChosen() || w.tun() != nil) {
 		g.route(ctx)
 	}
 	old := w.index
@@ -222,6 +222,11 @@ func (w *wayOut) adopt(ctx context.Context, won *greeting) error {
 	}
 	if w.isChosen() {
 		g.followExit(a)
+	}
+	if w.tun() != nil {
+		if err := g.updateTaking(); err != nil {
+			g.log.Warn("connections for an exit go as packets", "exit", w.name, "error", err)
+		}
 	}
 	return nil
 }

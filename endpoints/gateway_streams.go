@@ -15,9 +15,9 @@ import (
 	"github.com/bondd/bondd/tunnel/control"
 )
 
-// interceptor is what is used of an intercept.Interceptor, which says what each method does.
+// interceptor is what is used of an intercept.Interceptor, which says what each method does. Accept gives the parts of its Connection.
 type interceptor interface {
-	Accept() (conn dial.Conn, client, target netip.AddrPort, err error)
+	Accept() (conn dial.Conn, exit uint8, target netip.AddrPort, err error)
 	Refused(target netip.AddrPort) error
 	Unreachable(target netip.AddrPort) error
 	SetIPv6(on bool) error
@@ -68,6 +68,9 @@ func (s *gatewayStreams) status() string {
 // interceptConfig is what the configuration asks of the interception.
 func interceptConfig(cfg *config.Config, tun string) intercept.Config {
 	c := intercept.Config{TUN: tun, Own: true}
+	for _, n := range numbersOf(cfg) {
+		c.Exits = append(c.Exits, intercept.Exit{Number: uint8(n), TUN: exitTUN(cfg, n), Takes4: true, Takes6: true})
+	}
 	for _, b := range cfg.Bypass {
 		entry := intercept.Bypass{Prefixes: b.Prefixes}
 		if b.Via == config.ViaDirect {
@@ -173,7 +176,8 @@ func (g *gateway) followExitStreams(capabilities []string) {
 	}
 	ipv6 := slices.Contains(capabilities, capIPv6)
 	if s.taker == nil {
-		taker, err := g.host.intercept(interceptConfig(g.config(), g.dev.Name()))
+		s.ipv6 = false
+		taker, err := g.host.intercept(g.interceptConfig())
 		if err != nil {
 			if state := err.Error(); s.status() != state {
 				g.log.Warn("connections are not intercepted and go as packets", "error", err)
@@ -212,7 +216,7 @@ func (g *gateway) stopTaking() error {
 // take gives a stream to every connection that comes, until the interception ends.
 func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 	for {
-		c, _, target, err := taker.Accept()
+		c, exit, target, err := taker.Accept()
 		if err != nil {
 			return // closed; there is no other reason
 		}
@@ -225,10 +229,10 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 				}
 			}
 		}
-		if err == nil && g.carriers.take(c, b, failed) {
+		if err == nil && exit == 0 && g.carriers.take(c, b, failed) {
 			continue
 		}
-		f := newFlow(g.chosen.Load().engine, &g.flows, b)
+		f := newFlow(g.wayFor(exit).engine, &g.flows, b)
 		if err != nil || !g.flows.add(f) {
 			abort(c)
 			continue

@@ -154,7 +154,10 @@ func (g *gateway) ranked() []uplink.Uplink {
 // watchOptions say which interfaces are uplinks: those of the configuration, or, when it has none, all with a default
 // route. Those that are off are watched too, for they may be asked for.
 func watchOptions(cfg *config.Config) uplink.WatchOptions {
-	o := uplink.WatchOptions{TUN: cfg.TUN.Name, Exclude: cfg.LAN.Interfaces, NamedOnly: !cfg.AutoUplinks()}
+	o := uplink.WatchOptions{TUN: cfg.TUN.Name, Exclude: slices.Clone(cfg.LAN.Interfaces), NamedOnly: !cfg.AutoUplinks()}
+	for _, n := range numbersOf(cfg) {
+		o.Exclude = append(o.Exclude, exitTUN(cfg, n))
+	}
 	for _, u := range cfg.Uplinks {
 		if p, ok := u.Pattern(); ok {
 			o.Patterns = append(o.Patterns, p)
@@ -188,7 +191,7 @@ func plan(ctx context.Context, cfg *config.Config, h *host) (string, error) {
 	w := uplink.Want{Role: uplink.Exit, TUN: cfg.TUN.Name, TUNAddrs: cfg.Inner.Exit()}
 	o := uplink.WatchOptions{TUN: cfg.TUN.Name}
 	if cfg.Role == config.RoleGateway {
-		w = uplink.Want{Role: uplink.Gateway, TUN: cfg.TUN.Name, TUNAddrs: assumed}
+		w = uplink.Want{Role: uplink.Gateway, TUN: cfg.TUN.Name, TUNAddrs: assumed, Exits: planExits(cfg, assumed)}
 		o = watchOptions(cfg)
 	}
 	m, err := h.watch(o)

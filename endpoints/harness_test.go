@@ -66,7 +66,9 @@ type machineTest struct {
 	unix *pipeListener
 
 	mu       sync.Mutex
-	dev      *tuntest.Device // of the node that ran last
+	dev      *tuntest.Device            // of the node that ran last
+	own      map[string]*tuntest.Device // beside it, of exits
+	wall     nft.Config                 // the nftables table that was put in place last
 	plan     uplink.Plan
 	trail    []string // what was asked of the machine, in order
 	firewall bool
@@ -121,13 +123,18 @@ func testUplink(name string, index int, a netip.Addr) uplink.Uplink {
 
 func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *machineTest {
 	cfg.SetDefaults()
-	m := &machineTest{w: w, cfg: cfg, udp: w.udp.Host(addrs...), log: &logTest{t: w.t, name: name}}
+	m := &machineTest{w: w, cfg: cfg, udp: w.udp.Host(addrs...), log: &logTest{t: w.t, name: name}, own: make(map[string]*tuntest.Device)}
 	m.h = &host{
 		openTUN: func(name string, o tun.Options) (tun.Device, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
+			dev := tuntest.New(name, 1500)
+			if name != m.cfg.TUN.Name {
+				m.own[name] = dev
+				return dev, nil
+			}
 			m.trail = append(m.trail, "open tun")
-			m.dev = tuntest.New(name, 1500)
+			m.dev = dev
 			return m.dev, nil
 		},
 		listenUDP:  func(_ context.Context, o udp.Options) (udp.Socket, error) { return m.udp.Listen(o) },
@@ -149,9 +156,10 @@ func (w *world) machine(name string, cfg *config.Config, addrs ...netip.Addr) *m
 			return uplink.NewFeed(uplink.Snapshot{}), nil
 		},
 		openNetwork: func(uplink.Options) (network, error) { return (*networkTest)(m), nil },
-		setFirewall: func(nft.Config) error {
+		setFirewall: func(c nft.Config) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
+			m.wall = c
 			m.trail, m.firewall = append(m.trail, "set firewall"), true
 			return nil
 		},

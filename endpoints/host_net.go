@@ -86,12 +86,12 @@ func openIntercept(c intercept.Config) (interceptor, error) {
 
 type realInterceptor struct{ *intercept.Interceptor }
 
-func (r realInterceptor) Accept() (dial.Conn, netip.AddrPort, netip.AddrPort, error) {
-	c, client, target, err := r.Interceptor.Accept()
+func (r realInterceptor) Accept() (dial.Conn, uint8, netip.AddrPort, error) {
+	c, err := r.Interceptor.Accept()
 	if err != nil {
-		return nil, client, target, err // never an interface around a nil pointer
+		return nil, 0, netip.AddrPort{}, err // never an interface around a nil pointer
 	}
-	return c, client, target, nil
+	return c.Conn, c.Exit, c.Target, nil
 }
 
 // resolveTime bounds the look-up of a name over one uplink: two tries of the resolver's 5 s would hold up the hello by the

@@ -225,18 +225,18 @@ func (n *node) sync(ctx context.Context, p uplink.Plan) error {
 // minIPv6 is the least MTU of a link that has IPv6 (RFC 8200 §5).
 const minIPv6 = 1280
 
-// changeMTU sets the MTU of the TUN device. It tells whether the kernel may have to be given the IPv6 addresses again: below
+// changeMTU sets the MTU of a TUN device. It tells whether the kernel may have to be given the IPv6 addresses again: below
 // minIPv6 it forgets them.
-func (n *node) changeMTU(mtu int) (forgot bool) {
-	have, err := n.dev.MTU()
+func (n *node) changeMTU(dev tun.Device, mtu int) (forgot bool) {
+	have, err := dev.MTU()
 	if err == nil && have == mtu {
 		return false
 	}
-	if err := n.dev.SetMTU(mtu); err != nil {
+	if err := dev.SetMTU(mtu); err != nil {
 		n.log.Warn("the MTU of the TUN device is not right", "error", err)
 		return false
 	}
-	n.log.Info("MTU of the TUN device", "mtu", mtu)
+	n.log.Info("MTU of the TUN device", "device", dev.Name(), "mtu", mtu)
 	return have < minIPv6 && mtu >= minIPv6
 }
 

@@ -35,6 +35,15 @@ func (st *Status) findProblems() []string {
 			say("Exit %s is used instead of %s.", x.Name, st.Exits[0].Name)
 		}
 	}
+	for _, r := range st.Rules {
+		switch r.By {
+		case r.Exit:
+		case "refused":
+			say("What is %s is refused: exit %s is out of reach.", r.For, r.Exit)
+		default:
+			say("What is %s leaves by the default exit: exit %s is out of reach.", r.For, r.Exit)
+		}
+	}
 	if st.Hello != nil && len(st.Uplinks) == 0 {
 		say("There is no uplink: no interface has a default route, or none of the [[uplink]] entries exists.")
 	}

@@ -55,7 +55,7 @@ func (n *node) config() *config.Config { return n.reloads.now.Load() }
 
 // reloadable are the settings that a reload applies; every other one takes a restart.
 var reloadable = map[config.Role][]string{
-	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "exit.address", "exit.relays", "forward"},
+	config.RoleGateway: {"log_level", "uplink", "lan", "bypass", "stream", "rule", "exit.address", "exit.relays", "forward"},
 	config.RoleExit:    {"log_level", "gateway", "stream"},
 	config.RoleRelay:   {"log_level"},
 }
@@ -172,10 +172,16 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 			w.remotes = rs
 		}
 	}
-	if t.changed("bypass") && s.taker != nil {
-		c := interceptConfig(t.cfg, g.dev.Name())
-		c.IPv6 = s.ipv6
-		trouble(s.taker.Update(c))
+	if t.changed("rule") {
+		trouble(g.followRules(t.cfg))
+		g.chooseExit(ctx)
+		g.route(ctx)
+		for _, w := range g.ways {
+			w.setOwnMTU(ctx)
+		}
+	}
+	if t.changed("bypass", "rule") {
+		trouble(g.updateTaking())
 	}
 	if t.changed("stream.intercept") {
 		switch {
@@ -191,8 +197,11 @@ func (g *gateway) apply(ctx context.Context, t *reloadTask) (troubles []string) 
 	if t.changed("stream.socks", "stream.http") {
 		trouble(g.setProxies(t.cfg))
 	}
+	if t.changed("forward", "rule") {
+		trouble(g.setFirewall())
+		g.publishRules()
+	}
 	if t.changed("forward") {
-		trouble(g.host.setFirewall(gatewayFirewall(t.cfg)))
 		trouble(g.makeForwardTo(t.cfg.Forwards))
 	}
 	if t.changed("uplink", "lan", "exit.address", "exit.relays") {

@@ -16,15 +16,19 @@ func Rules(cfg *config.Config) string {
 	case config.RoleRelay:
 		return relayRules(cfg)
 	}
-	text := nft.Text(gatewayFirewall(cfg))
+	text := nft.Text(gatewayFirewall(cfg, func(int) bool { return false }))
 	if !cfg.Stream.InterceptOff {
 		text += "\n" + intercept.Text(interceptConfig(cfg, cfg.TUN.Name))
 	}
 	return text
 }
 
-func gatewayFirewall(cfg *config.Config) nft.Config {
-	c := nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name}
+// gatewayFirewall is the table of a gateway; out tells which exits of rules are out of reach.
+func gatewayFirewall(cfg *config.Config, out func(number int) bool) nft.Config {
+	c := nft.Config{Role: nft.Gateway, TUN: cfg.TUN.Name, Choices: choicesOf(cfg, out)}
+	for _, n := range numbersOf(cfg) {
+		c.Exits = append(c.Exits, nft.ExitTUN{Number: uint16(n), TUN: exitTUN(cfg, n)})
+	}
 	if d := &cfg.DNS; d.Intercept && len(d.Listen) > 0 {
 		c.DNS, c.DNSFrom = d.Listen[0].Port(), cfg.LAN.Interfaces
 	}

@@ -25,6 +25,7 @@ type Status struct {
 	Uplinks  []UplinkStatus    `json:"uplinks,omitempty"`
 	Remotes  []netip.AddrPort  `json:"remotes,omitempty"`
 	Exits    []ExitStatus      `json:"exits,omitempty"` // of a gateway that has several; State, Remotes and Hello are of the one in use
+	Rules    []RuleStatus      `json:"rules,omitempty"` // of a gateway, in the order in which they count
 	Hello    *HelloStatus      `json:"hello,omitempty"`
 	Sessions []SessionStatus   `json:"sessions"`
 	Sockets  []SocketStatus    `json:"sockets"`
@@ -68,6 +69,15 @@ type ExitStatus struct {
 	State   string           `json:"state"`  // "standby" while it is not needed, else as that of a gateway
 	Reason  string           `json:"reason,omitempty"`
 	Remotes []netip.AddrPort `json:"remotes"`
+	TUN     string           `json:"tun,omitempty"` // its own device, for what rules send there
+}
+
+// RuleStatus is a rule by which traffic leaves by an exit of its own.
+type RuleStatus struct {
+	For      string `json:"for"`                // what it applies to
+	Exit     string `json:"exit"`               // as configured
+	Fallback string `json:"fallback,omitempty"` // "default" or "none"
+	By       string `json:"by"`                 // what new flows leave by now: an exit, "default", or "refused"
 }
 
 // HelloStatus is how a gateway fares with its hellos.
@@ -151,6 +161,7 @@ func (e *engine) fill(ctx context.Context, st *SessionStatus) {
 // gatewayStatus is what serve publishes for report.
 type gatewayStatus struct {
 	uplinks []UplinkStatus
+	rules   []RuleStatus
 }
 
 func (g *gateway) setStatus(f func(st *gatewayStatus)) {
@@ -164,7 +175,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	chosen := g.chosen.Load()
 	st := g.common()
 	g.statusMu.Lock()
-	st.Uplinks = g.status.uplinks
+	st.Uplinks, st.Rules = g.status.uplinks, g.status.rules
 	all := make([]wayStatus, len(g.ways))
 	for i, w := range g.ways {
 		all[i] = w.status
@@ -173,7 +184,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	for i, w := range g.ways {
 		now := &all[i]
 		if len(g.ways) > 1 {
-			st.Exits = append(st.Exits, ExitStatus{w.name, w == chosen, cmp.Or(now.state, "standby"), now.reason, now.remotes})
+			st.Exits = append(st.Exits, ExitStatus{w.name, w == chosen, cmp.Or(now.state, "standby"), now.reason, now.remotes, nameOf(w.tun())})
 		}
 		if w == chosen {
 			st.State, st.Reason, st.Remotes = cmp.Or(now.state, "connecting"), now.reason, now.remotes
@@ -196,6 +207,14 @@ func (g *gateway) report(ctx context.Context) *Status {
 	st.Carriers = g.carriers.report()
 	st.DNS = g.names.status(g.askedServers())
 	return st
+}
+
+// nameOf is the name of a device, or empty.
+func nameOf(dev tun.Device) string {
+	if dev == nil {
+		return ""
+	}
+	return dev.Name()
 }
 
 // session is what the status says of the session with an exit.

@@ -33,12 +33,12 @@ type loopbackTaker struct {
 	l *loopback
 }
 
-func (t loopbackTaker) Accept() (dial.Conn, netip.AddrPort, netip.AddrPort, error) {
+func (t loopbackTaker) Accept() (dial.Conn, uint8, netip.AddrPort, error) {
 	select {
 	case c := <-t.l.taken:
-		return c.(*net.TCPConn), lanClient, t.l.to, nil
+		return c.(*net.TCPConn), 0, t.l.to, nil
 	case <-t.done:
-		return nil, netip.AddrPort{}, netip.AddrPort{}, net.ErrClosed
+		return nil, 0, netip.AddrPort{}, net.ErrClosed
 	}
 }
 

@@ -29,27 +29,31 @@ type interceptTest struct {
 type interceptedTest struct {
 	conn   *memConn
 	target netip.AddrPort
+	exit   uint8
 }
 
 var lanClient = netip.MustParseAddrPort("192.168.1.7:40000")
 
 // connect is a client of the LAN. It returns nil if nothing is intercepted.
-func (i *interceptTest) connect(target netip.AddrPort) *memConn {
+func (i *interceptTest) connect(target netip.AddrPort) *memConn { return i.connectBy(0, target) }
+
+// connectBy is the same with a rule that sends it by an exit.
+func (i *interceptTest) connectBy(exit uint8, target netip.AddrPort) *memConn {
 	a, b := memPair(lanClient, target)
 	select {
-	case i.conns <- interceptedTest{b, target}:
+	case i.conns <- interceptedTest{b, target, exit}:
 		return a
 	case <-i.done:
 		return nil
 	}
 }
 
-func (i *interceptTest) Accept() (dial.Conn, netip.AddrPort, netip.AddrPort, error) {
+func (i *interceptTest) Accept() (dial.Conn, uint8, netip.AddrPort, error) {
 	select {
 	case c := <-i.conns:
-		return c.conn, lanClient, c.target, nil
+		return c.conn, c.exit, c.target, nil
 	case <-i.done:
-		return nil, netip.AddrPort{}, netip.AddrPort{}, net.ErrClosed
+		return nil, 0, netip.AddrPort{}, net.ErrClosed
 	}
 }
 

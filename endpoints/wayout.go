@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/tun"
 	"github.com/bondd/bondd/tunnel/control"
 )
 
@@ -19,9 +21,10 @@ type wayOut struct {
 	name    string
 	key     control.PublicKey
 	engine  *engine
-	apart   bool          // it never takes over for another
-	proxied bool          // it has proxies of its own, so it has a session all the time
-	after   time.Duration // how long it may be out of reach before another takes over
+	apart   bool                       // it never takes over for another
+	proxied bool                       // it has proxies of its own, so it has a session all the time
+	own     atomic.Pointer[tun.Device] // its own TUN device; nil: none. Set once, by serve or before it
+	after   time.Duration              // how long it may be out of reach before another takes over
 
 	news    news // of the engine
 	remotes remotes
@@ -34,6 +37,8 @@ type wayOut struct {
 	awake   bool           // it is to have a session
 	partAt  time.Time      // since when it is not; zero: it is
 	hello   helloState
+	ruled   bool // a rule names it, so it has a session all the time
+	reach   exitReach
 	status  wayStatus // guarded by g.statusMu
 }
 
@@ -51,6 +56,7 @@ type wayStatus struct {
 func newWayOut(g *gateway, x config.Exit) *wayOut {
 	w := &wayOut{g: g, name: x.Title(), key: x.Key, apart: x.Apart, proxied: len(x.SOCKS)+len(x.HTTP) > 0, after: x.FailoverAfter, remotes: newRemotes(remotesOf(x))}
 	w.news.wake = g.wake
+	w.reach.after = w.after
 	return w
 }
 
@@ -77,6 +83,7 @@ func (w *wayOut) hear(ctx context.Context) {
 		if w.mtu = n.mtu; w.isChosen() {
 			w.g.setMTU(ctx, n.mtu)
 		}
+		w.setOwnMTU(ctx)
 	}
 	if n.up && w.awake {
 		w.up = true
@@ -91,6 +98,13 @@ func (w *wayOut) hear(ctx context.Context) {
 		w.g.log.Warn("the bond is down", "exit", w.name, "reason", n.lost)
 		w.setState("down", n.lost)
 		w.hello.lost()
+	}
+}
+
+// setOwnMTU makes the MTU of the exit's own device what its paths allow.
+func (w *wayOut) setOwnMTU(ctx context.Context) {
+	if dev := w.tun(); dev != nil && w.mtu != 0 && w.g.cfg.TUN.MTU == 0 && w.g.changeMTU(dev, w.mtu) {
+		w.g.route(ctx)
 	}
 }
 

@@ -73,7 +73,7 @@ func guide(t *testing.T) (out []snippet) {
 
 // TestGuideFiles parses every configuration of the guide, and looks for every command that it should show.
 func TestGuideFiles(t *testing.T) {
-	keys := map[string]string{"gateway": newPublic(t), "exit": newPublic(t)}
+	keys := map[string]string{"gateway": newPublic(t), "exit": newPublic(t), "exit2": newPublic(t)}
 	files, commands := map[string]string{}, ""
 	for _, s := range guide(t) {
 		if s.language == "sh" {
@@ -147,11 +147,12 @@ func newPublic(t *testing.T) string {
 }
 
 func withKeys(text string, keys map[string]string) string {
-	return strings.NewReplacer("PUBLIC KEY OF THE GATEWAY", keys["gateway"], "PUBLIC KEY OF THE EXIT", keys["exit"]).Replace(text)
+	return strings.NewReplacer("PUBLIC KEY OF THE GATEWAY", keys["gateway"], "PUBLIC KEY OF THE EXIT", keys["exit"],
+		"PUBLIC KEY OF THE SECOND EXIT", keys["exit2"]).Replace(text)
 }
 
 // inLab are the names and addresses of the guide as the lab has them. No hook of the lab signals a pppd of this machine.
-var inLab = strings.NewReplacer("pkill -HUP pppd", "true", "relay.example.net", "198.18.10.2", "exit.example.net", lab.ExitAddr.String(), "192.168.1.", "192.168.77.", "eth0", "lan0")
+var inLab = strings.NewReplacer("pkill -HUP pppd", "true", "relay.example.net", "198.18.10.2", "us.example.net", "198.18.10.2", "exit.example.net", lab.ExitAddr.String(), "192.168.1.", "192.168.77.", "eth0", "lan0")
 
 // reader does what the guide says.
 type reader struct {
@@ -321,6 +322,33 @@ func TestGuide(t *testing.T) {
 	r.waitFor("gateway", 4) // two uplinks, to the exit and to the relay
 	if out := r.run("gateway", "bondd status"); !strings.Contains(out, "lte:wwan0>198.18.10.2:7117") {
 		t.Errorf("no path of LTE leads through the relay:\n%s", out)
+	}
+}
+
+// TestGuideExits has two exits, the second one where else the relay is.
+func TestGuideExits(t *testing.T) {
+	r := newReader(t, &lab.Home{Relays: 1}, func(l *lab.Lab) map[string]*lab.Host {
+		return map[string]*lab.Host{"gateway": l.Gateway, "exit": l.Exit, "exit2": l.Relays[0]}
+	})
+	first := true
+	for _, s := range guide(t) {
+		// What chapter 1 makes of both machines and of the exit, then chapter 4.
+		if s.has("try") || s.chapter != "4" && (s.chapter != "1" || !s.has("exit") || s.has("add") || strings.Contains(s.text, "bondd reload")) {
+			continue
+		}
+		for _, host := range s.words {
+			if r.hosts[host] != nil && (s.chapter == "4" || host == "exit" || first) {
+				r.try(s, host)
+			}
+		}
+		first = false
+	}
+	r.waitFor("gateway", 6) // two uplinks and the VPN, to either exit
+	out := r.run("gateway", "bondd status")
+	for _, want := range []string{`(?m)^us +up\b`, `(?m)^from 192.168.77.20/32 +us +us$`, `(?m)^from 00:11:22:33:44:55 +us +us$`, `(?m)^to 203.0.113.0/24 +default +default$`} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("no line like %s:\n%s", want, out)
+		}
 	}
 }
 

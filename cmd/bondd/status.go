@@ -125,6 +125,12 @@ func printStatus(w io.Writer, st *endpoints.Status) error {
 	for _, x := range st.Exits {
 		row(x.Name, exitState(x), joined(x.Remotes, " "))
 	}
+	if len(st.Rules) > 0 {
+		title("RULE", "EXIT", "LEAVES BY")
+	}
+	for _, r := range st.Rules {
+		row(r.For, r.Exit, r.By)
+	}
 	if len(st.Uplinks) > 0 {
 		title("UPLINK", "INTERFACE", "MODE", "STATE", "MTU", "ADDRESSES")
 	}

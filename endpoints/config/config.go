@@ -40,6 +40,7 @@ type Config struct {
 	Uplinks  []Uplink // in file order; empty: uplinks are found by themselves
 	LAN      LAN
 	Bypass   []Bypass // in file order: the first that applies counts
+	Rules    []Rule   // in file order: the first that applies counts
 	StateDir string   // where counters are kept that outlive the process
 	Policy   Policy   // of both ends; the gateway tells the exit
 	// Forwards are where ports lead that the exit forwards.

@@ -78,6 +78,11 @@ func (d *describer) streams(c *Config) {
 	for _, b := range c.Bypass {
 		d.line("", "  not %s", b.describe())
 	}
+	title := "rules"
+	for _, r := range c.Rules {
+		d.line(title, "%s", r)
+		title = ""
+	}
 	for _, a := range c.Stream.SOCKS {
 		d.line("SOCKS5", "%s", a)
 	}

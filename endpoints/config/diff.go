@@ -56,7 +56,7 @@ func Diff(a, b *Config) []Change {
 // the opposite of the field.
 var settings = map[string]string{
 	"File":       "", // where it was read is not a setting
-	"PrivateKey": "private_key_file", "Uplinks": "uplink", "Gateways": "gateway", "Forwards": "forward",
+	"PrivateKey": "private_key_file", "Uplinks": "uplink", "Gateways": "gateway", "Forwards": "forward", "Rules": "rule",
 	"Exit.Addresses": "exit.address", "Exit.Apart": "!exit.failover",
 	"Others": "exit", "Others.Addresses": "exit.address", "Others.Apart": "!exit.failover",
 	"Bypass.Prefixes":     "bypass.cidr",

@@ -19,7 +19,7 @@ type Exit struct {
 
 	// SOCKS and HTTP are where SOCKS5 and HTTP CONNECT are served for connections that leave by this exit, whichever is in use.
 	SOCKS, HTTP []netip.AddrPort
-	// Apart exits never take over for another: they are for their own proxies only.
+	// Apart exits never take over for another: they are for their own proxies and for rules only.
 	Apart bool
 	// FailoverAfter is how long this exit may be out of reach before the next one takes over.
 	FailoverAfter time.Duration
@@ -125,8 +125,8 @@ func (v *validator) exits(c *Config) {
 		case !x.Apart:
 		case i == 0:
 			v.problem(at+".failover", "%s.failover: the first exit is the one that everything leaves by; put another one first, or remove the field", at)
-		case len(x.SOCKS)+len(x.HTTP) == 0:
-			v.problem(at+".failover", "%s.failover: without it and without socks or http, nothing would ever leave by exit %q; write one of them", at, x.Name)
+		case len(x.SOCKS)+len(x.HTTP) == 0 && !slices.Contains(c.Ruled(), i):
+			v.problem(at+".failover", "%s.failover: without it, without socks or http and without a rule, nothing would ever leave by exit %q; write one of them", at, x.Name)
 		}
 		if d := x.FailoverAfter; d != 0 && (d < minFailoverAfter || d > maxFailoverAfter) {
 			v.problem(at+".failover_after", "%s.failover_after: %v is out of range; it must lie between %v and %v", at, d, minFailoverAfter, maxFailoverAfter)
@@ -174,6 +174,8 @@ func (d *describer) exits(c *Config) {
 			switch {
 			case i == 0:
 				use = "what everything leaves by"
+			case x.Apart && slices.Contains(c.Ruled(), i):
+				use = "for its rules, and proxies of its own, only"
 			case x.Apart:
 				use = "for its own proxies only"
 			}

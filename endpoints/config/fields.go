@@ -51,7 +51,7 @@ var fieldsOf = []struct {
 	role   Role
 	fields []string
 }{
-	{RoleGateway, []string{"exit", "uplink", "lan", "bypass", "forward", "state_dir", "policy", "private_key_file", "tun", "web", "stream", "dns"}},
+	{RoleGateway, []string{"exit", "uplink", "lan", "bypass", "rule", "forward", "state_dir", "policy", "private_key_file", "tun", "web", "stream", "dns"}},
 	{RoleExit, []string{"listen", "inner", "gateway"}},
 	{RoleRelay, []string{"exit", "listen", "relay"}},
 }
@@ -82,6 +82,9 @@ func (c *Config) readGatewayRole(t *table) {
 	}
 	for _, b := range t.tables("bypass") {
 		c.Bypass = append(c.Bypass, readBypass(b))
+	}
+	for _, r := range t.tables("rule") {
+		c.Rules = append(c.Rules, readRule(r))
 	}
 	for _, f := range t.tables("forward") {
 		c.Forwards = append(c.Forwards, readForward(f, RoleGateway))

@@ -42,6 +42,7 @@ func (c *Config) Validate() error {
 		v.lan(c)
 		v.stream(c)
 		v.dns(c)
+		v.rules(c)
 		v.forwards("forward", c.Forwards, RoleGateway, nil)
 	case RoleExit:
 		v.listen(c)

@@ -36,6 +36,16 @@ func (r routedElsewhere) text() string {
 	return fmt.Sprintf("fib daddr . mark oifname != %q", string(r))
 }
 
+// isFamily matches IPv4, or IPv6.
+type isFamily struct{ v6 bool }
+
+func (f isFamily) text() string {
+	if f.v6 {
+		return "meta nfproto ipv6"
+	}
+	return "meta nfproto ipv4"
+}
+
 // marked matches the packet's mark under a mask; mask 0 means all bits.
 type marked struct{ value, mask uint32 }
 

@@ -26,7 +26,7 @@ func cmp(op expr.CmpOp, data ...byte) *expr.Cmp {
 	return &expr.Cmp{Op: op, Register: reg, Data: data}
 }
 
-func isFamily(v6 bool) []expr.Any {
+func familyExprs(v6 bool) []expr.Any {
 	family := byte(unix.NFPROTO_IPV4)
 	if v6 {
 		family = unix.NFPROTO_IPV6
@@ -83,6 +83,8 @@ func (tx *transaction) exprs(c clause) []expr.Any {
 			&expr.Fib{Register: reg, FlagDADDR: true, FlagMARK: true, ResultOIFNAME: true},
 			cmp(expr.CmpOpNeq, ifname(string(c))...),
 		}
+	case isFamily:
+		return familyExprs(c.v6)
 	case marked:
 		ex := []expr.Any{meta(expr.MetaKeyMARK)}
 		if c.mask != 0 {
@@ -108,7 +110,7 @@ func (tx *transaction) exprs(c clause) []expr.Any {
 	case otherFamily:
 		return []expr.Any{meta(expr.MetaKeyNFPROTO), lookup(c.in, true)}
 	case to:
-		return append(isFamily(c.in.v6), destination(c.in.v6), lookup(c.in, false))
+		return append(familyExprs(c.in.v6), destination(c.in.v6), lookup(c.in, false))
 	case toPort:
 		return []expr.Any{
 			meta(expr.MetaKeyL4PROTO), tx.anonymous(nftables.TypeInetProto, []byte{unix.IPPROTO_TCP}, []byte{unix.IPPROTO_UDP}),
@@ -119,7 +121,7 @@ func (tx *transaction) exprs(c clause) []expr.Any {
 		if c.in.v6 {
 			port = regPort6
 		}
-		ex := append(isFamily(c.in.v6), isTCP()...)
+		ex := append(familyExprs(c.in.v6), isTCP()...)
 		return append(ex, destination(c.in.v6), destinationPort(port), lookup(c.in, false))
 	case setMark:
 		return setMeta(uint32(c))
@@ -164,7 +166,7 @@ func divertExprs(d divert) []expr.Any {
 	if d.v6 {
 		family = unix.NFPROTO_IPV6
 	}
-	return append(append(isFamily(d.v6), isTCP()...),
+	return append(append(familyExprs(d.v6), isTCP()...),
 		&expr.Immediate{Register: reg, Data: at.AsSlice()},
 		&expr.Immediate{Register: regPort, Data: binary.BigEndian.AppendUint16(nil, d.port)},
 		&expr.TProxy{Family: family, TableFamily: unix.NFPROTO_INET, RegAddr: reg, RegPort: regPort})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -20,7 +21,9 @@ const (
 	// came from, with its mark where src_valid_mark is set (wg-quick does), and that
 	// check must not find the rule that makes every address local.
 	MarkLAN uint32 = 0xb0de0001
-	MarkOwn uint32 = 0xb0de0004
+	// In the second byte of MarkOwn is the number of the exit.
+	MarkOwn     uint32 = 0xb0de0004
+	markOwnMask uint32 = 0xffff00ff
 	// MarkSocket is on the listeners and the accepted sockets: it keeps
 	// tcp_fwmark_accept from giving them the mark of the SYN, with which their
 	// answers would be routed back to this machine.
@@ -32,6 +35,9 @@ const (
 	// (endpoints/uplink, MarkBase).
 	markOuter     uint32 = 0xb0dd0000
 	markOuterMask uint32 = 0xffff0000
+
+	// markExit with an exit's number is on what a rule sends by that exit (endpoints/nft, MarkExit).
+	markExit uint32 = 0xb0df0000
 
 	// RouteTable has one route: everything is local.
 	RouteTable = 45998
@@ -106,11 +112,28 @@ type Config struct {
 	// IPv6 is the state that SetIPv6 changes.
 	IPv6   bool
 	Bypass []Bypass
-	// Port of the listeners on 127.0.0.1 and ::1; 0: DefaultPort.
+	// Port of the listeners on 127.0.0.1 and ::1; 0: DefaultPort. The exit with number n has port Port + 1 + n.
 	Port uint16
+	// Exits are those beside the one of TUN for which packets are marked, by their numbers from 1 on.
+	Exits []Exit
 	// NegativeTTL is how long a negative result is remembered: 0 is
 	// DefaultNegativeTTL, else 100 ms to 10 min.
 	NegativeTTL time.Duration
+}
+
+// Exit is an exit with a device of its own. Accept tells by its number what was for it.
+type Exit struct {
+	Number uint8 // 1 to 99
+	TUN    string
+	Takes4 bool // IPv4 connections for it are taken
+	Takes6 bool // IPv6 ones are, where any are
+}
+
+// Connection is one that was taken.
+type Connection struct {
+	Conn           *net.TCPConn
+	Client, Target netip.AddrPort
+	Exit           uint8 // number of the exit it is for; 0: that of TUN
 }
 
 var (
@@ -140,6 +163,28 @@ func (c Config) port() uint16 {
 	return c.Port
 }
 
+// exitPort is the port of the listeners for an exit, 0: the one of TUN.
+func (c Config) exitPort(number uint8) uint16 {
+	if number == 0 {
+		return c.port()
+	}
+	return c.port() + 1 + uint16(number)
+}
+
+// tuns are the devices of all exits, without those that have none yet.
+func (c Config) tuns() []string {
+	names := []string{c.TUN}
+	for _, e := range c.Exits {
+		if e.TUN != "" {
+			names = append(names, e.TUN)
+		}
+	}
+	return names
+}
+
+// ownMark is on connections of this machine for an exit.
+func ownMark(number uint8) uint32 { return MarkOwn | uint32(number)<<8 }
+
 func (c Config) negativeTTL() time.Duration {
 	if c.NegativeTTL == 0 {
 		return DefaultNegativeTTL
@@ -159,7 +204,7 @@ func (c Config) direct() bool {
 
 // Check tells what is wrong with the configuration. Open does so too.
 func (c Config) Check() error {
-	for _, name := range append([]string{c.TUN}, c.LAN...) {
+	for _, name := range append(c.tuns(), c.LAN...) {
 		if len(name) > maxName || strings.ContainsAny(name, "\"*\\/ \t\n") {
 			return fmt.Errorf("intercept: %q cannot be the name of an interface: give at most %d letters or digits", name, maxName)
 		}

@@ -262,10 +262,10 @@ func TestRefusalsAreRemembered(t *testing.T) {
 			for deadline := time.Now().Add(patience); ; <-look.C {
 				c, err := h.dial(h.lan, to, 0)
 				if err == nil {
-					conn, _, _, err := i.Accept()
+					taken, err := i.Accept()
 					h.must(err)
-					h.wantBytes(c, conn)
-					conn.Close()
+					h.wantBytes(c, taken.Conn)
+					taken.Conn.Close()
 					break
 				}
 				if time.Now().After(deadline) {

@@ -4,7 +4,6 @@ package intercept
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"runtime"
 )
@@ -29,9 +28,7 @@ func (*Interceptor) Restore() error { return unsupported() }
 func (*Interceptor) Update(Config) error { return unsupported() }
 
 // Accept always fails with ErrUnsupported.
-func (*Interceptor) Accept() (conn *net.TCPConn, client, target netip.AddrPort, err error) {
-	return nil, netip.AddrPort{}, netip.AddrPort{}, unsupported()
-}
+func (*Interceptor) Accept() (Connection, error) { return Connection{}, unsupported() }
 
 // Refused always fails with ErrUnsupported.
 func (*Interceptor) Refused(netip.AddrPort) error { return unsupported() }

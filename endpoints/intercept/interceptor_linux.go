@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,10 +16,10 @@ type Interceptor struct {
 	cfg       Config
 	table     *table
 	routing   *routing
-	listeners []*net.TCPListener
+	listeners []exitListener
 	v6        bool // there is a listener for IPv6
 
-	taken chan taken
+	taken chan Connection
 	loops sync.WaitGroup // accept, joined by Close
 
 	mu   sync.Mutex    // Restore and Close, one at a time
@@ -26,10 +27,11 @@ type Interceptor struct {
 	err  error         // of Close
 }
 
-// taken is one connection on its way to Accept.
-type taken struct {
-	conn           *net.TCPConn
-	client, target netip.AddrPort
+// exitListener is a listener for what goes by one exit.
+type exitListener struct {
+	*net.TCPListener
+	exit uint8
+	v6   bool
 }
 
 // Open starts the interception in the network namespace of the calling thread.
@@ -39,7 +41,7 @@ func Open(cfg Config) (*Interceptor, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	i := &Interceptor{cfg: cfg, taken: make(chan taken), done: make(chan struct{})}
+	i := &Interceptor{cfg: cfg, taken: make(chan Connection), done: make(chan struct{})}
 	if cfg.IPv6 && !ipv6Usable() {
 		return nil, noIPv6()
 	}
@@ -76,11 +78,33 @@ func (i *Interceptor) listen() error {
 		if v6 && !i.v6 {
 			continue
 		}
-		l, err := listen(v6, i.cfg.port())
-		if err != nil {
-			return err
+		for _, number := range i.cfg.numbers() {
+			l, err := listen(v6, i.cfg.exitPort(number))
+			if err != nil {
+				return err
+			}
+			i.listeners = append(i.listeners, exitListener{l, number, v6})
 		}
-		i.listeners = append(i.listeners, l)
+	}
+	return nil
+}
+
+// listenMore opens the listeners of exits that had none. Those of exits that are no more are kept: nothing comes to them.
+func (i *Interceptor) listenMore(cfg Config) error {
+	for _, number := range cfg.numbers() {
+		for _, v6 := range []bool{false, true} {
+			has := slices.ContainsFunc(i.listeners, func(l exitListener) bool { return l.exit == number && l.v6 == v6 })
+			if has || v6 && !i.v6 {
+				continue
+			}
+			l, err := listen(v6, cfg.exitPort(number))
+			if err != nil {
+				return err
+			}
+			el := exitListener{l, number, v6}
+			i.listeners = append(i.listeners, el)
+			i.loops.Go(func() { i.accept(el) })
+		}
 	}
 	return nil
 }
@@ -133,8 +157,8 @@ func (i *Interceptor) Restore() error {
 	return i.put()
 }
 
-// Update makes the bypass list, the interfaces and the time for refusals those of cfg, in one transaction: connections that were taken go on.
-// The port stays. After an error the old ones hold.
+// Update makes the exits, the bypass list, the interfaces and the time for refusals those of cfg, in one transaction: connections that were taken go on.
+// The ports stay. After an error the old ones hold.
 func (i *Interceptor) Update(cfg Config) error {
 	if err := cfg.Check(); err != nil {
 		return err
@@ -145,6 +169,9 @@ func (i *Interceptor) Update(cfg Config) error {
 		return net.ErrClosed
 	}
 	cfg.Port = i.cfg.Port
+	if err := i.listenMore(cfg); err != nil {
+		return err
+	}
 	cfg.IPv6 = cfg.IPv6 && i.v6
 	old, rules := i.cfg, i.table.use(cfg.rules())
 	i.cfg = cfg
@@ -170,7 +197,7 @@ func (i *Interceptor) closed() bool {
 const acceptPause = 50 * time.Millisecond
 
 // accept runs until the listener is closed.
-func (i *Interceptor) accept(l *net.TCPListener) {
+func (i *Interceptor) accept(l exitListener) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -187,8 +214,8 @@ func (i *Interceptor) accept(l *net.TCPListener) {
 			}
 			continue
 		}
-		t := taken{conn, addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())}
-		if t.target == addrPort(l.Addr()) { // somebody on this machine called us, who would be called forever
+		t := Connection{conn, addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr()), l.exit}
+		if t.Target == addrPort(l.Addr()) { // somebody on this machine called us, who would be called forever
 			discard(conn)
 			continue
 		}
@@ -212,15 +239,15 @@ func discard(c *net.TCPConn) {
 	c.Close()
 }
 
-// Accept returns the next connection that was taken: from whom, and for whom it
-// was meant. The handshake with the client is complete. The connection is the
+// Accept returns the next connection that was taken: from whom, for whom it
+// was meant, and by which exit. The handshake with the client is complete. The connection is the
 // caller's. net.ErrClosed after Close.
-func (i *Interceptor) Accept() (conn *net.TCPConn, client, target netip.AddrPort, err error) {
+func (i *Interceptor) Accept() (Connection, error) {
 	select {
 	case t := <-i.taken:
-		return t.conn, t.client, t.target, nil
+		return t, nil
 	case <-i.done:
-		return nil, netip.AddrPort{}, netip.AddrPort{}, net.ErrClosed
+		return Connection{}, net.ErrClosed
 	}
 }
 

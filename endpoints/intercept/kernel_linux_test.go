@@ -278,13 +278,14 @@ func (h *home) wantTaken(i *Interceptor, from namespace, to string) (client, our
 	// A connection that was not taken would leave Accept waiting.
 	watch := time.AfterFunc(patience, func() { i.Close() })
 	defer watch.Stop()
-	conn, client2, target, err := i.Accept()
+	taken, err := i.Accept()
 	if err != nil {
 		h.Fatalf("%s from %s is not taken: %v", to, from.name, err)
 	}
+	conn := taken.Conn
 	h.Cleanup(func() { conn.Close() })
-	if target.String() != to || client2.String() != c.LocalAddr().String() {
-		h.Errorf("taken from %s for %s, want %s for %s", client2, target, c.LocalAddr(), to)
+	if taken.Target.String() != to || taken.Client.String() != c.LocalAddr().String() {
+		h.Errorf("taken from %s for %s, want %s for %s", taken.Client, taken.Target, c.LocalAddr(), to)
 	}
 	h.must(conn.SetDeadline(time.Now().Add(patience)))
 	h.wantBytes(c, conn)

@@ -53,7 +53,7 @@ func (r *routing) remove() error {
 		for _, known := range []rule{
 			{v6: v6, priority: priorityCheck, mark: MarkLAN, local: true, table: tableMain},
 			{v6: v6, priority: priorityLAN, mark: MarkLAN, table: RouteTable},
-			{v6: v6, priority: priorityOwn, mark: MarkOwn, table: RouteTable},
+			{v6: v6, priority: priorityOwn, mark: MarkOwn, mask: markOwnMask, table: RouteTable},
 			{v6: v6, priority: priorityDirect, mark: MarkDirect, table: tableMain},
 		} {
 			if err := r.h.RuleDel(toRule(known)); err != nil && !gone(err) {
@@ -74,6 +74,9 @@ func toRule(r rule) *netlink.Rule {
 		n.Family = netlink.FAMILY_V6
 	}
 	all := ^uint32(0)
+	if r.mask != 0 {
+		all = r.mask
+	}
 	n.Priority, n.Mark, n.Mask, n.Table, n.Protocol = r.priority, r.mark, &all, r.table, Protocol
 	if r.local {
 		n.IifName = "lo"

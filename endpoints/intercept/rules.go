@@ -122,10 +122,7 @@ func (c Config) rules() *ruleset {
 			{toBoth{r.unreachable4}, unreachable{}},
 			{toBoth{r.unreachable6}, unreachable{v6: true}},
 		}},
-		chain{name: "take", rules: [][]clause{
-			{divert{port: c.port()}, setMark(MarkLAN), accept{}},
-			{divert{v6: true, port: c.port()}, setMark(MarkLAN), accept{}},
-		}},
+		c.take(),
 		c.lan(first, around, last),
 		c.prerouting())
 	if c.Own {
@@ -173,16 +170,39 @@ func bypassRules(name string, b Bypass, add func(set) *set) [][]clause {
 	return out
 }
 
+// take gives a connection to the listener of its exit. One whose exit does not take it goes on as it is.
+func (c Config) take() chain {
+	ch := chain{name: "take"}
+	for _, e := range c.Exits {
+		for _, mark := range []uint32{markExit | uint32(e.Number), ownMark(e.Number)} {
+			for _, d := range []divert{{port: c.exitPort(e.Number)}, {v6: true, port: c.exitPort(e.Number)}} {
+				if d.v6 && e.Takes6 || !d.v6 && e.Takes4 {
+					ch.rules = append(ch.rules, []clause{marked{value: mark}, d, setMark(MarkLAN), accept{}})
+				}
+			}
+			ch.rules = append(ch.rules, []clause{marked{value: mark}, accept{}})
+		}
+	}
+	ch.rules = append(ch.rules,
+		[]clause{divert{port: c.port()}, setMark(MarkLAN), accept{}},
+		[]clause{divert{v6: true, port: c.port()}, setMark(MarkLAN), accept{}})
+	return ch
+}
+
 // prerouting takes what output has sent here, and finds what comes from the LAN.
 func (c Config) prerouting() chain {
 	ch := chain{name: "prerouting", kind: "filter", hook: "prerouting", priority: "mangle"}
 	add := func(rule ...clause) { ch.rules = append(ch.rules, rule) }
 	if c.Own {
-		add(device{name: "lo"}, marked{value: MarkOwn}, syn{}, jump("take"))
+		for _, number := range c.numbers() {
+			add(device{name: "lo"}, marked{value: ownMark(number)}, syn{}, jump("take"))
+		}
 	}
 	add(device{name: "lo"}, accept{})
-	if c.TUN != "" {
-		add(device{name: c.TUN}, accept{})
+	for _, name := range c.tuns() {
+		if name != "" {
+			add(device{name: name}, accept{})
+		}
 	}
 	add(notUnicast{}, accept{})
 	add(syn{not: true}, ourSocket{}, setMark(MarkLAN), accept{})
@@ -201,7 +221,11 @@ func (c Config) lan(first, around, last [][]clause) chain {
 	ch := chain{name: "lan"}
 	var elsewhere [][]clause
 	if c.TUN != "" {
-		elsewhere = [][]clause{{routedElsewhere(c.TUN), accept{}}}
+		var rule []clause
+		for _, name := range c.tuns() {
+			rule = append(rule, routedElsewhere(name))
+		}
+		elsewhere = [][]clause{append(rule, accept{})}
 	}
 	ch.rules = append(c.arrange(first, elsewhere, around), last...)
 	ch.rules = append(ch.rules, []clause{jump("take")})
@@ -220,11 +244,37 @@ func (c Config) output(first, around, last [][]clause) chain {
 	add(marked{markOuter, markOuterMask}, accept{})
 	add(marked{value: MarkSocket}, accept{})
 	add(notUnicast{}, accept{})
-	add(connMarked(MarkOwn), setMark(MarkOwn), accept{})
+	for _, number := range c.numbers() {
+		add(connMarked(ownMark(number)), setMark(ownMark(number)), accept{})
+	}
 	ch.rules = append(ch.rules, c.arrange(first, nil, around)...)
 	ch.rules = append(ch.rules, last...)
+	for _, e := range c.Exits {
+		var v4, v6 []clause
+		if !e.Takes4 {
+			v4 = []clause{isFamily{}}
+		}
+		if !e.Takes6 {
+			v6 = []clause{isFamily{v6: true}}
+		}
+		for _, family := range [][]clause{v4, v6} {
+			if family != nil {
+				add(append([]clause{marked{value: markExit | uint32(e.Number)}}, append(family, accept{})...)...)
+			}
+		}
+		add(marked{value: markExit | uint32(e.Number)}, setConnMark(ownMark(e.Number)), setMark(ownMark(e.Number)), accept{})
+	}
 	add(setConnMark(MarkOwn), setMark(MarkOwn), accept{})
 	return ch
+}
+
+// numbers are those of all exits, 0 first.
+func (c Config) numbers() []uint8 {
+	out := []uint8{0}
+	for _, e := range c.Exits {
+		out = append(out, e.Number)
+	}
+	return out
 }
 
 // arrange orders the filters: the cheap one first, unless every packet that goes

@@ -10,7 +10,8 @@ type rule struct {
 	v6       bool
 	priority int
 	mark     uint32
-	local    bool // only for what starts on this machine, or a check of a source
+	mask     uint32 // 0: all of the mark
+	local    bool   // only for what starts on this machine, or a check of a source
 	table    int
 }
 
@@ -24,7 +25,7 @@ func (c Config) routing(v6 bool) []rule {
 	}
 	out = append(out, rule{v6: v6, priority: priorityLAN, mark: MarkLAN, table: RouteTable})
 	if c.Own {
-		out = append(out, rule{v6: v6, priority: priorityOwn, mark: MarkOwn, table: RouteTable})
+		out = append(out, rule{v6: v6, priority: priorityOwn, mark: MarkOwn, mask: markOwnMask, table: RouteTable})
 	}
 	if c.direct() {
 		out = append(out, rule{v6: v6, priority: priorityDirect, mark: MarkDirect, table: tableMain})
@@ -48,7 +49,11 @@ func (r rule) text() string {
 	if r.table == tableMain {
 		table = "main"
 	}
-	return fmt.Sprintf("%s rule add pref %d fwmark %#08x%s lookup %s protocol %d", ip(r.v6), r.priority, r.mark, iif, table, Protocol)
+	mark := fmt.Sprintf("%#08x", r.mark)
+	if r.mask != 0 {
+		mark += fmt.Sprintf("/%#08x", r.mask)
+	}
+	return fmt.Sprintf("%s rule add pref %d fwmark %s%s lookup %s protocol %d", ip(r.v6), r.priority, mark, iif, table, Protocol)
 }
 
 func routeText(v6 bool) string {

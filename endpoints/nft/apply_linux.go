@@ -45,10 +45,11 @@ func Apply(c Config) error {
 	conn.AddTable(t)
 	accept := nftables.ChainPolicyAccept
 	for _, ch := range c.chains() {
-		kc := conn.AddChain(&nftables.Chain{
-			Name: ch.name, Table: t, Type: nftables.ChainType(ch.kind),
-			Hooknum: hooks[ch.hook], Priority: priorities[ch.priority], Policy: &accept,
-		})
+		kc := &nftables.Chain{Name: ch.name, Table: t}
+		if ch.hook != "" {
+			kc.Type, kc.Hooknum, kc.Priority, kc.Policy = nftables.ChainType(ch.kind), hooks[ch.hook], priorities[ch.priority], &accept
+		}
+		conn.AddChain(kc)
 		for _, r := range ch.rules {
 			var ex []expr.Any
 			for _, cl := range r {
@@ -87,12 +88,14 @@ var hooks = map[string]*nftables.ChainHook{
 	"forward":     nftables.ChainHookForward,
 	"prerouting":  nftables.ChainHookPrerouting,
 	"postrouting": nftables.ChainHookPostrouting,
+	"output":      nftables.ChainHookOutput,
 }
 
 var priorities = map[string]*nftables.ChainPriority{
-	"mangle": nftables.ChainPriorityMangle,
-	"srcnat": nftables.ChainPriorityNATSource,
-	"dstnat": nftables.ChainPriorityNATDest,
+	"mangle":     nftables.ChainPriorityMangle,
+	"mangle - 5": nftables.ChainPriorityRef(*nftables.ChainPriorityMangle - 5),
+	"srcnat":     nftables.ChainPriorityNATSource,
+	"dstnat":     nftables.ChainPriorityNATDest,
 }
 
 // exprs are the kernel's expressions for a clause: what nft itself sends.
@@ -114,7 +117,9 @@ func exprs(c clause) []expr.Any {
 			&expr.Cmp{Op: op, Register: reg, Data: name},
 		}
 	case source:
-		return sourceExprs(netip.Prefix(c).Masked(), reg)
+		return addressExprs(netip.Prefix(c).Masked(), reg, false)
+	case destination:
+		return addressExprs(netip.Prefix(c).Masked(), reg, true)
 	case clampMSS:
 		return []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
@@ -132,17 +137,23 @@ func exprs(c clause) []expr.Any {
 		return targetExprs(c)
 	case masquerade:
 		return []expr.Any{&expr.Masq{}}
+	case fromMAC, protocol, marked, connMarked, setMark, setConnMark, restoreMark, isNew, accept, jump:
+		return choiceExprs(c)
 	}
 	panic(fmt.Sprintf("internal error: clause of type %T", c))
 }
 
-func sourceExprs(p netip.Prefix, reg uint32) []expr.Any {
+// addressExprs match the network of the source address, or of the destination, which stands behind it.
+func addressExprs(p netip.Prefix, reg uint32, to bool) []expr.Any {
 	proto, offset := byte(unix.NFPROTO_IPV4), uint32(12) // RFC 791 3.1
 	if p.Addr().Is6() {
 		proto, offset = unix.NFPROTO_IPV6, 8 // RFC 8200 3
 	}
 	addr := p.Addr().AsSlice()
 	size := uint32(len(addr))
+	if to {
+		offset += size
+	}
 	ex := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{proto}},

@@ -48,7 +48,7 @@ func mustApply(t *testing.T, c Config) {
 }
 
 func TestKernelHoldsWhatTextSays(t *testing.T) {
-	for name, c := range map[string]Config{"gateway": gateway, "exit": exit, "exit by device": exitByDevice, "gateway with all": gatewayWithAll, "exit with all": exitWithAll} {
+	for name, c := range map[string]Config{"gateway": gateway, "exit": exit, "exit by device": exitByDevice, "gateway with all": gatewayWithAll, "gateway with rules": gatewayWithRules, "exit with all": exitWithAll} {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			mustApply(t, c)
@@ -63,7 +63,7 @@ func TestKernelHoldsWhatTextSays(t *testing.T) {
 func TestNftAcceptsTheText(t *testing.T) {
 	inNamespace(t)
 	list(t) // skips without the command
-	for _, c := range []Config{gateway, exit, exitByDevice, gatewayWithAll, exitWithAll} {
+	for _, c := range []Config{gateway, exit, exitByDevice, gatewayWithAll, gatewayWithRules, exitWithAll} {
 		cmd := exec.Command("nft", "--check", "-f", "-")
 		cmd.Stdin = strings.NewReader(Text(c))
 		if out, err := cmd.CombinedOutput(); err != nil {

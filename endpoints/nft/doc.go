@@ -17,7 +17,11 @@
 // Both directions are clamped on both sides, since either side may be the one
 // whose peer runs without.
 //
-// Known weaknesses. A forward chain of the machine's own firewall whose policy
+// Choices. On a gateway with several exits, the chains exits and exits_own choose one for each new flow and put its mark on packet and connection
+// (ct mark); later packets get the mark of the connection. The mark decides about the route (endpoints/uplink) and about who takes a
+// connection (endpoints/intercept). What comes in by an exit's device is answered by it.
+//
+// Known weaknesses. A connection mark that somebody else's rules give the same flows after ours makes them leave by the default exit. A forward chain of the machine's own firewall whose policy
 // is drop still drops: an accept of ours cannot overrule it. A kernel built
 // without IPv6 has no inet family, which is reported as ErrUnsupported.
 // Masquerading for IPv6 is NAT66, chosen because the inner addresses are unique

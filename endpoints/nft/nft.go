@@ -36,6 +36,9 @@ type Config struct {
 	// Forwards give flows for an address of this machine another destination: at a gateway those that come in by the TUN, at an exit those that
 	// do not. They keep the address of the client.
 	Forwards []Forward
+	// Choices send flows of a gateway by exits other than the one of TUN. Exits are the devices of those, in any order.
+	Choices []Choice
+	Exits   []ExitTUN
 }
 
 // Forward is an entry of Config.Forwards.
@@ -62,10 +65,18 @@ const maxName = 15
 // check refuses what could not be said in nft's own language.
 func (c Config) check() error {
 	switch {
-	case c.TUN == "" || len(c.TUN) > maxName || strings.ContainsAny(c.TUN, "\"*\\/ \t\n"):
-		return fmt.Errorf("nftables: %q cannot be the name of the TUN device: give 1 to %d letters or digits", c.TUN, maxName)
 	case strings.ContainsAny(c.table(), "\" \t\n;{}") || len(c.table()) > 255:
 		return fmt.Errorf("nftables: %q cannot be the name of a table", c.Table)
+	}
+	for _, name := range c.tuns() {
+		if name == "" || len(name) > maxName || strings.ContainsAny(name, "\"*\\/ \t\n") {
+			return fmt.Errorf("nftables: %q cannot be the name of the TUN device: give 1 to %d letters or digits", name, maxName)
+		}
+	}
+	for _, ch := range c.Choices {
+		if err := ch.check(); err != nil {
+			return err
+		}
 	}
 	for _, f := range c.Forwards {
 		if !f.To.IsValid() || f.First == 0 || f.Last < f.First {
@@ -83,6 +94,15 @@ func (c Config) check() error {
 		}
 	}
 	return nil
+}
+
+// tuns are the names of all TUN devices.
+func (c Config) tuns() []string {
+	names := []string{c.TUN}
+	for _, e := range c.Exits {
+		names = append(names, e.TUN)
+	}
+	return names
 }
 
 func (c Config) table() string {

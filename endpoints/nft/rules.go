@@ -56,7 +56,7 @@ type masquerade struct{}
 
 func (masquerade) text() string { return "masquerade" }
 
-// chain is one base chain with its rules.
+// chain is one chain with its rules; hook is empty for one that is jumped to.
 type chain struct {
 	name, kind, hook, priority string
 	rules                      [][]clause
@@ -64,15 +64,17 @@ type chain struct {
 
 // chains is the whole content of the table.
 func (c Config) chains() []chain {
-	forward := chain{name: "forward", kind: "filter", hook: "forward", priority: "mangle", rules: [][]clause{
-		{device{name: c.TUN}, clampMSS{}},
-		{device{name: c.TUN, out: true}, clampMSS{}},
-	}}
+	forward := chain{name: "forward", kind: "filter", hook: "forward", priority: "mangle"}
+	for _, name := range c.tuns() {
+		forward.rules = append(forward.rules, []clause{device{name: name}, clampMSS{}}, []clause{device{name: name, out: true}, clampMSS{}})
+	}
 	post := chain{name: "postrouting", kind: "nat", hook: "postrouting", priority: "srcnat"}
 	elsewhere := device{name: c.TUN, out: true, not: true}
 	switch {
 	case c.Role == Gateway:
-		post.rules = [][]clause{{device{name: c.TUN, out: true}, masquerade{}}}
+		for _, name := range c.tuns() {
+			post.rules = append(post.rules, []clause{device{name: name, out: true}, masquerade{}})
+		}
 	case len(c.Inner) == 0:
 		post.rules = [][]clause{{device{name: c.TUN}, elsewhere, masquerade{}}}
 	default:
@@ -80,10 +82,11 @@ func (c Config) chains() []chain {
 			post.rules = append(post.rules, []clause{source(p), elsewhere, masquerade{}})
 		}
 	}
+	list := append(c.choices(), forward)
 	if pre := c.prerouting(); len(pre.rules) > 0 {
-		return []chain{forward, pre, post}
+		list = append(list, pre)
 	}
-	return []chain{forward, post}
+	return append(list, post)
 }
 
 // Text is the table as `nft list table inet NAME` prints it; `nft -f` takes it.
@@ -95,7 +98,9 @@ func Text(c Config) string {
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(&b, "\tchain %s {\n", ch.name)
-		fmt.Fprintf(&b, "\t\ttype %s hook %s priority %s; policy accept;\n", ch.kind, ch.hook, ch.priority)
+		if ch.hook != "" {
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %s; policy accept;\n", ch.kind, ch.hook, ch.priority)
+		}
 		for _, r := range ch.rules {
 			b.WriteString("\t\t")
 			for j, cl := range r {

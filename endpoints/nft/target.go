@@ -74,8 +74,10 @@ func (c Config) prerouting() chain {
 		}
 	}
 	for _, f := range c.Forwards {
-		ch.rules = append(ch.rules, []clause{device{name: c.TUN, not: c.Role == Exit}, family{f.To.Is6()}, toThis{},
-			toPorts{f.TCP, f.First, f.Last}, newTarget{f.To, f.Port}})
+		for _, name := range c.tuns() {
+			ch.rules = append(ch.rules, []clause{device{name: name, not: c.Role == Exit}, family{f.To.Is6()}, toThis{},
+				toPorts{f.TCP, f.First, f.Last}, newTarget{f.To, f.Port}})
+		}
 	}
 	return ch
 }

@@ -28,10 +28,13 @@
 //	17701  fwmark 0xb0dd0000/0xffff0000 -> unreachable     outer datagrams whose uplink is gone
 //	17710  all                          -> main, no default routes: the LAN, specific routes
 //	17720  from an uplink's address     -> table 45000+i   answers leave by the way of the question
+//	17725  fwmark 0xb0df0000+n          -> table 46000+n   what a rule sends by exit n, which has a TUN of its own
 //	17730  all                          -> table 45999     the rest goes into the TUN
 //
 //	table 45000+i   the uplink's subnets, its default route, and behind them an
 //	                "unreachable" one: an outer datagram never falls through to the TUN
+//	table 46000+n   default by the TUN of exit n while it has an address, and
+//	                behind it an "unreachable" one
 //	table 45999     default by the TUN, for a family with an inner address, and
 //	                behind it an "unreachable" one
 //

@@ -101,7 +101,9 @@ func fromRule(n netlink.Rule, v6 bool) Rule {
 	return r
 }
 
-func ourTable(table int) bool { return table >= TableBase && table <= TableBond }
+func ourTable(table int) bool {
+	return table >= TableBase && table <= TableBond || table > TableExit && table <= TableExit+MaxExit
+}
 
 // addRoute puts the route in place of whatever has its key.
 func (h *handles) addRoute(r Route) error {

@@ -14,6 +14,12 @@ const (
 	// MaxIndex is the last index whose table lies below TableBond.
 	MaxIndex = TableBond - TableBase - 1
 
+	// TableExit + number is the table of an exit that has a TUN of its own, and MarkExit + number the mark of what goes there (endpoints/nft makes it).
+	TableExit        = 46000
+	MarkExit  uint32 = 0xb0df0000
+	// MaxExit is the last number of such an exit.
+	MaxExit = 99
+
 	// Protocol is the origin written on our routes and rules (RTPROT, FRA_PROTOCOL).
 	// 177 is not in /etc/iproute2/rt_protos nor in use by a known routing daemon.
 	Protocol = 177
@@ -22,11 +28,13 @@ const (
 	// an outer datagram knows its uplink by its mark, and is refused rather than
 	// sent into the TUN (a datagram inside itself) when that uplink is gone; then
 	// whatever the machine has a specific route for (the LAN); then answers from
-	// an uplink's own address leave by that uplink; the rest goes into the bond.
+	// an uplink's own address leave by that uplink; then what a rule has marked goes to
+	// its exit; the rest goes into the bond.
 	PriorityMark     = 17700
 	PriorityMarkLost = 17701
 	PriorityMain     = 17710
 	PriorityFrom     = 17720
+	PriorityExit     = 17725
 	PriorityBond     = 17730
 
 	// PriorityFirst and PriorityLast bound the rules that Sweep looks at.

@@ -26,7 +26,21 @@ type Want struct {
 	TUN      string         // name of the open TUN device
 	TUNAddrs []netip.Prefix // inner addresses with the length of the inner network
 	TUNMTU   int            // bytes; 0 leaves the MTU alone (it is kept by the owner of the device)
+	Exits    []ExitTUN      // of a gateway: exits with a TUN of their own, for what is marked so
 }
+
+// ExitTUN is an exit of a gateway with a TUN of its own. What is for it while it has no address is refused.
+type ExitTUN struct {
+	Number int    // 1..MaxExit: in its mark and its table
+	TUN    string // name of the open device
+	Addrs  []netip.Prefix
+}
+
+// Mark is the mark of what goes by this exit.
+func (e ExitTUN) Mark() uint32 { return MarkExit | uint32(e.Number) }
+
+// Table is the number of the exit's routing table.
+func (e ExitTUN) Table() int { return TableExit + e.Number }
 
 // Plan is the whole desired state, in the order in which it is put in place.
 // It is a value: comparing, printing and keeping it has no effect.
@@ -70,6 +84,9 @@ func MakePlan(s Snapshot, w Want) Plan {
 	p.looseReversePath()
 	p.device()
 	if w.Role == Gateway {
+		for _, e := range w.Exits {
+			p.exitRoutes(e)
+		}
 		p.bondRoutes()
 		for _, u := range p.uplinks {
 			p.uplinkRoutes(u)
@@ -162,6 +179,33 @@ func (p *planner) bondRoutes() {
 	}
 }
 
+// exitRoutes brings the TUN of an exit up and fills its table. Its addresses are for the device alone: exits give the same ones to their gateways,
+// and the main table must not send an inner network to one of several.
+func (p *planner) exitRoutes(e ExitTUN) {
+	if p.snap.IPv6 {
+		p.add(Sysctl{Key: "net/ipv6/conf/" + e.TUN + "/disable_ipv6", Value: "0"})
+		p.add(Sysctl{Key: "net/ipv6/conf/" + e.TUN + "/addr_gen_mode", Value: "1"})
+	}
+	// The main table would send no answer this way, so a strict check would drop what comes.
+	p.add(Sysctl{Key: "net/ipv4/conf/" + e.TUN + "/rp_filter", Value: "2"})
+	p.add(Link{Dev: e.TUN})
+	for _, a := range e.Addrs {
+		if a.Addr().Is4() || p.snap.IPv6 {
+			p.add(Address{Dev: e.TUN, Prefix: netip.PrefixFrom(a.Addr(), a.Addr().BitLen())})
+		}
+	}
+	for _, v6 := range p.families() {
+		metric := 0
+		if v6 {
+			metric = metricDefault6
+		}
+		if slices.ContainsFunc(e.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
+			p.add(Route{V6: v6, Table: e.Table(), Dev: e.TUN, Metric: metric})
+		}
+		p.add(Route{V6: v6, Table: e.Table(), Unreachable: true, Metric: metricRefuse})
+	}
+}
+
 // uplinkRoutes fills one uplink's table.
 func (p *planner) uplinkRoutes(u Uplink) {
 	for _, v6 := range p.families() {
@@ -203,6 +247,9 @@ func (p *planner) rules(v6 bool) {
 				p.add(Rule{V6: v6, Priority: PriorityFrom, From: a.Addr(), Table: u.Table()})
 			}
 		}
+	}
+	for _, e := range p.want.Exits {
+		p.add(Rule{V6: v6, Priority: PriorityExit, Mark: e.Mark(), Mask: 0xffffffff, Table: e.Table()})
 	}
 	p.add(Rule{V6: v6, Priority: PriorityBond, Table: TableBond})
 }

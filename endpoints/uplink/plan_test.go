@@ -54,6 +54,28 @@ func text(ops []Op) string {
 	return b.String()
 }
 
+// Two exits beside the one of the TUN: one has an address, the other refuses.
+func TestPlanOfExits(t *testing.T) {
+	p := MakePlan(Snapshot{IPv6: true}, Want{Role: Gateway, TUN: "bondd0", TUNAddrs: []netip.Prefix{netip.MustParsePrefix("10.177.0.2/16")}, Exits: []ExitTUN{
+		{Number: 1, TUN: "bondd0-2", Addrs: []netip.Prefix{netip.MustParsePrefix("10.177.0.2/16")}},
+		{Number: 2, TUN: "bondd0-3"},
+	}}).String()
+	for _, line := range []string{
+		"sysctl -w net/ipv4/conf/bondd0-2/rp_filter=2", "ip link set bondd0-2 up", "ip addr add 10.177.0.2/32 dev bondd0-2",
+		"ip route add default dev bondd0-2 table 46001 proto 177", "ip route add unreachable default table 46001 metric 1000000 proto 177",
+		"ip -6 route add unreachable default table 46001 metric 1000000 proto 177",
+		"ip route add unreachable default table 46002 metric 1000000 proto 177", "ip link set bondd0-3 up",
+		"ip rule add pref 17725 fwmark 0xb0df0001 lookup 46001 protocol 177", "ip -6 rule add pref 17725 fwmark 0xb0df0002 lookup 46002 protocol 177",
+	} {
+		if !strings.Contains(p, line+"\n") {
+			t.Errorf("no %q in\n%s", line, p)
+		}
+	}
+	if strings.Contains(p, "dev bondd0-3 table") || strings.Contains(p, "-6 route add default dev bondd0-2") {
+		t.Errorf("a way for what has no address:\n%s", p)
+	}
+}
+
 func TestPlanOfGateway(t *testing.T) {
 	p := MakePlan(home, wantGateway)
 	equalText(t, p.String(), `

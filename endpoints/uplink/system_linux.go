@@ -21,6 +21,9 @@ type System struct {
 	// routing is the lock of the one System per namespace that owns the rules
 	// and tables; nil until it is needed (an exit never does).
 	routing *stateFile
+	// others are the devices of exits beside the TUN, as far as they were wanted once. They are ours whole and vanish with the process, so
+	// nothing about them is in the state file.
+	others map[string]bool
 	// forget is set when flows from before the bond are still to be forgotten.
 	forget bool
 }
@@ -40,7 +43,7 @@ func Open(o Options) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &System{tun: o.TUN, netns: netns, h: h}
+	s := &System{tun: o.TUN, netns: netns, h: h, others: make(map[string]bool)}
 	if err := h.check(); err != nil {
 		h.close()
 		return nil, err
@@ -80,6 +83,11 @@ func (s *System) Current(ctx context.Context, want Plan) (Plan, error) {
 		return Plan{}, err
 	}
 	p.Items = append(p.Items, device...)
+	others, err := s.currentOthers(want)
+	if err != nil {
+		return Plan{}, err
+	}
+	p.Items = append(p.Items, others...)
 	if s.ownRouting() == nil { // else they belong to another living bondd
 		routes, err := s.h.ourRoutes()
 		if err != nil {
@@ -174,11 +182,17 @@ func (s *System) apply(op Op) error {
 		}
 		return s.addSysctl(it)
 	case Link:
+		if it.Dev != s.tun {
+			return s.applyOtherLink(it, remove)
+		}
 		if remove {
 			return s.removeLink()
 		}
 		return s.addLink(it)
 	case Address:
+		if it.Dev != s.tun {
+			return s.applyOtherAddress(it, remove)
+		}
 		if remove {
 			return s.removeAddress(it)
 		}
