@@ -3,8 +3,11 @@
 package endpoints
 
 import (
+	"io"
 	"runtime"
 	"testing"
+
+	"github.com/bondd/bondd/tunnel/buf"
 )
 
 // Reading a connection that brings much allocates nothing: its blocks come back from the session.
@@ -36,4 +39,27 @@ func TestBlocksAreNotAllocated(t *testing.T) {
 	if allocations > 20 { // the collector may empty the pool meanwhile, and the runtime allocates for itself
 		t.Errorf("%d allocations for %d blocks", allocations, 49*maxBlocks)
 	}
+}
+
+// Neither does writing one.
+func TestChainsAreNotAllocated(t *testing.T) {
+	a, b := tcpPair(t)
+	b.SetReadBuffer(4 << 20)
+	go io.Copy(struct{ io.Writer }{io.Discard}, b) // ends with the test
+	w := newChainWriter(a)
+	chain := make([]*buf.Buf, 200)
+	for i := range chain {
+		chain[i] = buf.Get()
+		chain[i].Append(make([]byte, 1300))
+	}
+	write := func() {
+		if _, err := w.write(chain); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	if n := testing.AllocsPerRun(100, write); n > 1 {
+		t.Errorf("%v allocations for %d buffers", n, len(chain))
+	}
+	releaseAll(chain)
 }

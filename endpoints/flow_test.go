@@ -91,32 +91,61 @@ func TestBlockReaders(t *testing.T) {
 	}
 }
 
-func TestChainWriter(t *testing.T) {
-	a, b := tcpPair(t)
-	w := chainWriter{conn: a}
-	data := pattern(700_000, 2)
-	got := make(chan []byte)
-	go func() { // joined below
-		all, _ := io.ReadAll(b)
-		got <- all
-	}()
-	for rest := data; len(rest) > 0; {
-		var chain []*buf.Buf
-		size := 0
-		for size < 200_000 && len(rest) > 0 {
-			c := buf.Get()
-			n := min(1300, len(rest))
-			c.Append(rest[:n])
-			chain, rest, size = append(chain, c), rest[n:], size+n
-		}
-		if n, err := w.write(chain); n != size || err != nil {
-			t.Fatalf("wrote %d of %d bytes, %v", n, size, err)
-		}
-		releaseAll(chain)
-	}
-	a.CloseWrite()
-	if all := <-got; !bytes.Equal(all, data) {
-		t.Errorf("%d of %d bytes came", len(all), len(data))
+// The writers of sockets and of what is none behave the same, with a socket that takes little at a time.
+func TestChainWriters(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(fmt.Sprintf("plain %v", plain), func(t *testing.T) {
+			a, b := tcpPair(t)
+			a.SetWriteBuffer(8 << 10)
+			var w chainWriter = &plainWriter{conn: a}
+			if !plain {
+				w = newChainWriter(a)
+				if _, slow := w.(*plainWriter); slow && runtime.GOOS == "linux" {
+					t.Fatalf("a socket is written by %T", w)
+				}
+			}
+			data := pattern(2_000_000, 2)
+			got := make(chan []byte)
+			go func() { // joined below
+				all, _ := io.ReadAll(b)
+				got <- all
+			}()
+			for rest := data; len(rest) > 0; {
+				chain := []*buf.Buf{buf.Get()} // one is empty
+				size := 0
+				for len(chain) < 1100 && len(rest) > 0 {
+					c := buf.Get()
+					n := min(1300-len(chain)%7, len(rest))
+					c.Append(rest[:n])
+					chain, rest, size = append(chain, c), rest[n:], size+n
+				}
+				if n, err := w.write(chain); n != size || err != nil {
+					t.Fatalf("wrote %d of %d bytes, %v", n, size, err)
+				}
+				releaseAll(chain)
+			}
+			a.CloseWrite()
+			if all := <-got; !bytes.Equal(all, data) {
+				t.Errorf("%d of %d bytes came", len(all), len(data))
+			}
+			chain := []*buf.Buf{buf.Get()}
+			chain[0].Append(data[:1000])
+			if _, err := w.write(chain); !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("behind the end: %v", err)
+			}
+			c, d := tcpPair(t)
+			w = newChainWriter(c)
+			c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+			var err error
+			for err == nil {
+				_, err = w.write(chain) // nobody reads
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("behind the deadline: %v", err)
+			}
+			d.Close()
+			releaseAll(chain)
+		})
 	}
 }
 

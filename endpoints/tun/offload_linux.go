@@ -162,12 +162,13 @@ func (d *offload) stepRead(fd uintptr) bool {
 	return true
 }
 
-// readv reads one packet, its virtio header into d.head.
+// readv reads one packet, its virtio header into d.head. The call never blocks, so the runtime need not know of it: it would wake its monitor
+// each time, which costs more than a packet.
 func (d *offload) readv(fd uintptr, room []byte) (int, syscall.Errno) {
 	d.readIov[0].Base, d.readIov[1].Base = &d.head[0], &room[0]
 	d.readIov[0].SetLen(virtioLen)
 	d.readIov[1].SetLen(len(room))
-	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	n, _, errno := unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
 	d.readIov[1].Base = nil // holds no buffer of the caller's
 	return int(n), errno
 }
@@ -234,7 +235,7 @@ func tooMuchAtOnce(err error) bool {
 	return false
 }
 
-// writeRun hands one run to the kernel. A retry starts from the packets again, which are unchanged.
+// writeRun hands one run to the kernel, by a call that never blocks, as readv. A retry starts from the packets again, which are unchanged.
 func (d *offload) writeRun(fd int, r *run) error {
 	iov := d.iov[:0]
 	if len(r.packets) == 1 {
@@ -254,7 +255,7 @@ func (d *offload) writeRun(fd int, r *run) error {
 		}
 	}
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 		switch errno {
 		case 0:
 			return nil

@@ -65,3 +65,22 @@ func TestBlocksOfARead(t *testing.T) {
 		}
 	}
 }
+
+// The system calls on connections are made without the runtime's knowledge, so none of them may wait.
+func TestConnectionsNeverBlock(t *testing.T) {
+	a, b := tcpPair(t)
+	for _, c := range []*net.TCPConn{a, b} {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+				t.Errorf("flags %#x, %v", flags, err)
+			}
+			if _, err := readInto(int(fd), [][]byte{make([]byte, 10)}); err != unix.EAGAIN {
+				t.Errorf("with nothing to read: %v", err)
+			}
+		})
+	}
+}
