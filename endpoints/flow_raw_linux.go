@@ -9,18 +9,17 @@ import (
 	"unsafe"
 
 	"github.com/bondd/bondd/tunnel/buf"
-	"golang.org/x/sys/unix"
 )
 
 // readInto fills rooms, one after the other, with what a socket has. The socket is in the runtime's poller, so the call never blocks, and the
 // runtime need not know of it.
 func readInto(fd int, rooms [][]byte) (int, error) {
-	var iov [maxBlocks]unix.Iovec
+	var iov [maxBlocks]syscall.Iovec
 	for i, room := range rooms {
 		iov[i].Base = &room[0]
 		iov[i].SetLen(len(room))
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov)), uintptr(len(rooms)))
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov)), uintptr(len(rooms)))
 	runtime.KeepAlive(rooms)
 	if errno != 0 {
 		return 0, errno
@@ -46,20 +45,20 @@ func newChainWriter(c net.Conn) chainWriter {
 type rawWriter struct {
 	raw  syscall.RawConn
 	try  func(fd uintptr) bool // attempt, made once
-	iov  []unix.Iovec
-	left []unix.Iovec // what of iov is to be written
+	iov  []syscall.Iovec
+	left []syscall.Iovec // what of iov is to be written
 	err  error
 }
 
 // attempt writes as much as the socket takes. If that is not all, the runtime waits and calls again.
 func (w *rawWriter) attempt(fd uintptr) bool {
 	for len(w.left) > 0 {
-		n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.left[0])), uintptr(min(len(w.left), maxPieces)))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.left[0])), uintptr(min(len(w.left), maxPieces)))
 		switch errno {
 		case 0:
 			w.advance(int(n))
-		case unix.EINTR:
-		case unix.EAGAIN:
+		case syscall.EINTR:
+		case syscall.EAGAIN:
 			return false
 		default:
 			w.err = os.NewSyscallError("writev", errno)
@@ -90,7 +89,7 @@ func (w *rawWriter) write(chain []*buf.Buf) (n int, err error) {
 		if b.Len() == 0 {
 			continue
 		}
-		v := unix.Iovec{Base: &b.Bytes()[0]}
+		v := syscall.Iovec{Base: &b.Bytes()[0]}
 		v.SetLen(b.Len())
 		w.iov = append(w.iov, v)
 		n += b.Len()
