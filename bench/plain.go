@@ -30,8 +30,17 @@ const (
 	floodSize   = 64      // bytes of IP packet
 )
 
-// plainSystems in the order of their turns.
-var plainSystems = []string{"wireguard-go", "packet", "stream"}
+// plainSystems are those of the run in the order of their turns: wireguard-go, which the others are compared with, and the services that
+// the bond can carry over bare wires.
+func (p plan) plainSystems() []string {
+	systems := []string{"wireguard-go"}
+	for _, s := range []string{"packet", "stream"} {
+		if slices.Contains(p.services, s) {
+			systems = append(systems, s)
+		}
+	}
+	return systems
+}
 
 // PlainResult is one system over bare wires, in one direction: medians over the rounds.
 type PlainResult struct {
@@ -73,7 +82,7 @@ func (p plan) plain(ctx context.Context, command string, args []string, rounds i
 		for _, direction := range p.directions {
 			got := map[string][]plainRound{}
 			for round := range rounds {
-				for _, system := range plainSystems {
+				for _, system := range p.plainSystems() {
 					r, err := p.plainTurn(ctx, system, paths, direction)
 					if err != nil {
 						return rep, fmt.Errorf("%s, %d paths: %w", system, paths, err)
@@ -83,7 +92,7 @@ func (p plan) plain(ctx context.Context, command string, args []string, rounds i
 						paths, direction, round+1, rounds, system, r.gbps, r.cpu, r.small/1e3)
 				}
 			}
-			for _, system := range plainSystems {
+			for _, system := range p.plainSystems() {
 				rep.Results = append(rep.Results, plainResult(system, paths, direction, got[system], got["wireguard-go"]))
 			}
 		}

@@ -91,6 +91,7 @@ func (e *engine) openFlow(now time.Duration, f *flow) {
 	switch {
 	case over:
 		f.state = flowOver
+		f.kill(tunnel.ResetAborted, false)
 		return
 	case e.s == nil:
 		e.postpone(now, f)
@@ -149,14 +150,19 @@ func (e *engine) serveFlow(now time.Duration, f *flow) {
 
 // feed gives the session what the connection has brought, if the session has room. It tells whether anything happened.
 func (e *engine) feed(now time.Duration, f *flow) (did bool) {
-	block, ended := f.peek()
-	if block != nil {
-		if e.s.StreamRoom(f.id) <= 0 {
-			return false // StreamWritable follows
-		}
-		e.write(now, f, block)
-		f.took()
+	blocks, ended := f.peek()
+	n := 0
+	for n < len(blocks) && e.s.StreamRoom(f.id) > 0 {
+		e.write(now, f, blocks[n])
+		n++
+	}
+	left := n < len(blocks)
+	if n > 0 {
+		f.took(n)
 		did = true
+	}
+	if left {
+		return did // StreamWritable follows
 	}
 	if ended && !f.endSaid {
 		f.endSaid = true
@@ -254,10 +260,11 @@ func (e *engine) lose(f *flow, code uint64) {
 
 // part ends the stream of a flow whose connection broke, as soon as what it had brought has arrived.
 func (e *engine) part(now time.Duration, f *flow) {
-	if block, _ := f.peek(); block != nil {
-		e.write(now, f, block)
-		f.took()
+	blocks, _ := f.peek()
+	for _, b := range blocks {
+		e.write(now, f, b)
 	}
+	f.took(len(blocks))
 	if e.s.StreamAbort(now, f.id, f.code) {
 		e.forget(f)
 		return

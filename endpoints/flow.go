@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,14 +13,19 @@ import (
 )
 
 const (
-	// maxBlock is the most that one read of a connection brings, in bytes: what a TSO super-packet holds.
+	// maxBlock bounds, in bytes, what a connection brings at once: what a TSO super-packet holds.
 	maxBlock = 64 << 10
+	// maxBlocks is how many of them one read takes where so much is waiting: to wake the engine costs as much as to read one.
+	maxBlocks = 4
 	// flowWaiting bounds, in bytes, what waits for the writer of one connection: 20 ms at 100 Mbit/s, so that the
 	// writer has work while the engine does something else. More waits in the session, whose window counts it.
 	flowWaiting = 256 << 10
 	// flowWaitingTight is the same while the flows of a node together hold more than flowsWaiting: many slow readers.
 	flowWaitingTight = 16 << 10
 	flowsWaiting     = 64 << 20
+	// flowsUnread bounds, in bytes, what the flows of a node together have read and their sessions have no room for. Beyond it each
+	// may read one block more.
+	flowsUnread = 64 << 20
 	// drainTime is how long a connection may take what has arrived before its reset. It is a matter of a LAN.
 	drainTime = time.Second
 )
@@ -35,7 +41,7 @@ const (
 
 // flow is one TCP connection and the stream that carries it.
 //
-//	connection ─► flow_reader.go ─► block ─► engine_flows.go ─► StreamWrite
+//	connection ─► flow_reader.go ─► blocks ─► engine_flows.go ─► StreamWrite
 //	connection ◄─ flow_writer.go ◄─ chain ◄─ engine_flows.go ◄─ StreamRead
 //
 // The engine's goroutine alone calls the session; the goroutines of the connection alone may block. What they share is
@@ -58,14 +64,14 @@ type flow struct {
 	loops atomic.Int32 // goroutines of the connection that have not ended
 
 	mu   sync.Mutex
-	room sync.Cond // signalled when block is nil again, and at the end
+	room sync.Cond // signalled when blocks is empty again, and at the end
 	more sync.Cond // signalled when one of connected, chain, eof has changed, and at the end
 
 	answer    *dialAnswer // of the dial, until the engine has seen it
 	conn      dial.Conn   // nil before the target is reached, and for a streamConn
 	connected bool        // the far end has reached the target
-	block     []byte      // from the connection, for the session; nil: room for one
-	ended     bool        // the connection has ended behind block
+	blocks    [][]byte    // from the connection, for the session; others are put here when it is empty
+	ended     bool        // the connection has ended behind blocks
 	chain     []*buf.Buf  // from the session, for the connection
 	waiting   int         // bytes of chain, and of what is being written
 	full      bool        // the engine waits for less to be waiting
@@ -130,17 +136,19 @@ func (f *flow) loopEnded() {
 func (f *flow) kill(code uint64, drain bool) {
 	f.mu.Lock()
 	f.stop(code, drain)
+	f.dropBlocks(len(f.blocks)) // fail may have left some
 	f.mu.Unlock()
 }
 
-// fail ends the flow because of its connection; the engine tells the peer. A block that waits is still carried.
+// fail ends the flow because of its connection; the engine tells the peer. Blocks that wait are still carried.
 func (f *flow) fail(code uint64) {
 	f.mu.Lock()
 	first := !f.over
 	if first {
-		block := f.block
+		blocks := f.blocks
+		f.blocks = nil
 		f.stop(code, false)
-		f.block, f.local = block, true
+		f.blocks, f.local = blocks, true
 	}
 	f.mu.Unlock()
 	if first {
@@ -157,7 +165,7 @@ func (f *flow) stop(code uint64, drain bool) {
 		return
 	}
 	f.over, f.code, f.drain = true, code, drain
-	f.block = nil
+	f.dropBlocks(len(f.blocks))
 	patience := longAgo
 	if drain && f.waiting > 0 {
 		patience = time.Now().Add(drainTime)
@@ -208,19 +216,40 @@ func (f *flow) connect() bool {
 	return true
 }
 
-// peek returns what the engine may carry to the peer.
-func (f *flow) peek() (block []byte, ended bool) {
+// peek returns what the engine may carry to the peer, and whether that is all. The blocks stay as they are until took.
+func (f *flow) peek() (blocks [][]byte, ended bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.block, f.ended
+	return f.blocks, f.ended
 }
 
-// took notes that the session has the block.
-func (f *flow) took() {
+// took notes that the session has the first n blocks.
+func (f *flow) took(n int) {
 	f.mu.Lock()
-	f.block = nil
-	f.room.Signal()
+	f.dropBlocks(min(n, len(f.blocks))) // there are none if the flow was killed meanwhile
+	if len(f.blocks) == 0 {
+		f.room.Signal()
+	}
 	f.mu.Unlock()
+}
+
+// putBlocks takes blocks for the session; there are no others. Called with mu held.
+func (f *flow) putBlocks(blocks ...[]byte) {
+	f.blocks = append(f.blocks, blocks...)
+	f.set.unread.Add(int64(sizeOf(blocks)))
+}
+
+// dropBlocks forgets the first n blocks. Called with mu held.
+func (f *flow) dropBlocks(n int) {
+	f.set.unread.Add(-int64(sizeOf(f.blocks[:n])))
+	f.blocks = slices.Delete(f.blocks, 0, n)
+}
+
+func sizeOf(blocks [][]byte) (n int) {
+	for _, b := range blocks {
+		n += len(b)
+	}
+	return n
 }
 
 // wants tells whether the connection can take more. If not, the engine hears of the flow when it can.

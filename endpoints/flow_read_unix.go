@@ -23,49 +23,69 @@ func newBlockReader(c net.Conn) blockReader {
 }
 
 type rawReader struct {
-	raw syscall.RawConn
-	try func(fd uintptr) bool // attempt, made once
+	raw  syscall.RawConn
+	try  func(fd uintptr) bool // attempt, made once
+	want int                   // blocks of the next read: more than one only where the last read filled all it had
 
-	block *[maxBlock]byte
+	rooms [maxBlocks][]byte // of one attempt
+	most  int               // of the read under way
 	n     int
 	err   error
 }
 
-// attempt reads if there is something; if not, the runtime waits and calls again.
+// attempt reads if there is something; if not, the runtime waits and calls again. It takes memory for as long as there is something in it.
 func (r *rawReader) attempt(fd uintptr) bool {
-	b := blocks.Get().(*[maxBlock]byte)
+	rooms := r.rooms[:max(1, min(r.want, r.most))]
+	for i := range rooms {
+		rooms[i] = blocks.Get().(*[maxBlock]byte)[:]
+	}
 	for {
-		n, err := syscall.Read(int(fd), b[:])
-		switch err {
-		case nil:
-			r.block, r.n, r.err = b, n, nil
-		case syscall.EINTR:
+		n, err := readInto(int(fd), rooms)
+		switch {
+		case err == syscall.EINTR:
 			continue
-		case syscall.EAGAIN:
-			blocks.Put(b)
-			return false
-		default:
-			blocks.Put(b)
+		case err != nil:
+			r.n = 0
+			freeBlocks(rooms)
+			if err == syscall.EAGAIN {
+				return false
+			}
 			r.err = os.NewSyscallError("read", err)
+		default:
+			r.n = n
+			used := (n + maxBlock - 1) / maxBlock
+			freeBlocks(rooms[used:])
+			r.want = max(1, used)
+			if n == len(rooms)*maxBlock {
+				r.want = maxBlocks
+			}
 		}
 		return true
 	}
 }
 
-func (r *rawReader) read() ([]byte, error) {
+// freeBlocks gives back whole blocks.
+func freeBlocks(rooms [][]byte) {
+	for i := range rooms {
+		reuse(rooms[i])
+		rooms[i] = nil
+	}
+}
+
+func (r *rawReader) read(most int) ([][]byte, error) {
+	r.most = most
 	if err := r.raw.Read(r.try); err != nil {
 		return nil, err
 	}
-	if r.err != nil {
+	switch {
+	case r.err != nil:
 		return nil, r.err
-	}
-	b := r.block
-	r.block = nil
-	if r.n == 0 {
-		blocks.Put(b)
+	case r.n == 0:
 		return nil, io.EOF
 	}
-	return keep(b, r.n), nil
+	last := (r.n - 1) / maxBlock
+	r.rooms[last] = keep((*[maxBlock]byte)(r.rooms[last]), r.n-last*maxBlock, last > 0)
+	return r.rooms[:last+1], nil
 }
 
 // watch waits for the connection to break. The kernel wakes who waits to read, and its keep-alives find a client that has vanished.

@@ -30,10 +30,11 @@ func (f *flow) readLoop() {
 	defer f.loopEnded()
 	r := newBlockReader(beneath(f.conn))
 	for {
-		block, err := r.read()
-		if len(block) > 0 && !f.give(block) {
+		blocks, err := r.read(f.set.mayRead())
+		if len(blocks) > 0 && !f.give(blocks) {
 			return
 		}
+		clear(blocks) // who waits to read holds no memory
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
@@ -47,21 +48,29 @@ func (f *flow) readLoop() {
 	}
 }
 
-// give hands a block to the engine once it has taken the one before. False: the flow is over.
-func (f *flow) give(block []byte) bool {
+// give hands blocks to the engine once it has taken those before. False: the flow is over.
+func (f *flow) give(blocks [][]byte) bool {
 	f.mu.Lock()
-	for f.block != nil && !f.over {
+	for len(f.blocks) > 0 && !f.over {
 		f.room.Wait()
 	}
 	ok := !f.over
 	if ok {
-		f.block = block
+		f.putBlocks(blocks...)
 	}
 	f.mu.Unlock()
 	if ok {
 		f.tell()
 	}
 	return ok
+}
+
+// mayRead is how many blocks one connection may read now.
+func (s *flowSet) mayRead() int {
+	if s.unread.Load() > flowsUnread {
+		return 1
+	}
+	return maxBlocks
 }
 
 // end says that nothing follows the last block.
@@ -88,18 +97,20 @@ func (f *flow) watch(r blockReader) {
 // breakWatcher is a blockReader that can wait, behind the end, for its connection to break. It returns nil when a read deadline has passed.
 type breakWatcher interface{ watch() error }
 
-// blockReader reads a connection. What it returns belongs to the caller.
+// blockReader reads a connection. It returns at most so many blocks, none of them empty. They belong to the caller, the slice they are in only until
+// the next call.
 type blockReader interface {
-	read() ([]byte, error)
+	read(most int) ([][]byte, error)
 }
 
 // blocks are memory to read into. One that comes back full goes to the session, stays there until the peer has it, and comes back by reuse; a small
 // read is copied, so that what waits costs what it holds.
 var blocks = sync.Pool{New: func() any { return new([maxBlock]byte) }}
 
-// keep makes a block of the first n bytes of b, which came from blocks.
-func keep(b *[maxBlock]byte, n int) []byte {
-	if n > maxBlock/2 {
+// keep makes a block of the first n bytes of b, which came from blocks. full says that others precede it, each full: then what waits costs at most
+// twice what it holds as it is.
+func keep(b *[maxBlock]byte, n int, full bool) []byte {
+	if n > maxBlock/2 || full {
 		return b[:n]
 	}
 	small := bytes.Clone(b[:n])
@@ -118,12 +129,13 @@ func reuse(block []byte) {
 type plainReader struct {
 	conn net.Conn
 	size int
+	one  [1][]byte
 }
 
 // minRead is the least that a plainReader reads at once.
 const minRead = 4 << 10
 
-func (r *plainReader) read() ([]byte, error) {
+func (r *plainReader) read(int) ([][]byte, error) {
 	b := make([]byte, max(r.size, minRead))
 	n, err := r.conn.Read(b)
 	switch {
@@ -132,5 +144,9 @@ func (r *plainReader) read() ([]byte, error) {
 	case n < len(b)/4:
 		r.size = len(b) / 2
 	}
-	return b[:n:n], err
+	if n == 0 {
+		return nil, err
+	}
+	r.one[0] = b[:n:n]
+	return r.one[:], err
 }

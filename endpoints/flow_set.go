@@ -26,6 +26,7 @@ var resetNames = [numResets]string{
 // flowSet has all flows of a node, whatever became of their sessions. Any goroutine may use it.
 type flowSet struct {
 	waiting atomic.Int64 // bytes for all connections together
+	unread  atomic.Int64 // bytes of all connections together that their sessions have not taken
 	opened  atomic.Uint64
 	refused [numResets]atomic.Uint64
 

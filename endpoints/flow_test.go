@@ -52,9 +52,9 @@ func TestBlockReaders(t *testing.T) {
 				}
 			}
 			a.Write([]byte("few"))
-			block, err := r.read()
-			if err != nil || string(block) != "few" || !plain && cap(block) > 64 {
-				t.Errorf("got %q with room for %d, %v", block, cap(block), err)
+			few, err := r.read(maxBlocks)
+			if err != nil || len(few) != 1 || string(few[0]) != "few" || !plain && cap(few[0]) > 64 {
+				t.Errorf("got %q, %v", few, err)
 			}
 			data := pattern(3<<20, 1)
 			go func() { // ends with the write
@@ -62,14 +62,14 @@ func TestBlockReaders(t *testing.T) {
 				a.CloseWrite()
 			}()
 			var got []byte
-			for {
-				block, err = r.read()
-				if len(block) > maxBlock {
-					t.Errorf("a block of %d bytes", len(block))
-				}
-				got = append(got, block...)
-				if err != nil {
-					break
+			for err == nil {
+				var blocks [][]byte
+				blocks, err = r.read(maxBlocks)
+				for _, block := range blocks {
+					if len(block) > maxBlock || len(block) == 0 {
+						t.Errorf("a block of %d bytes", len(block))
+					}
+					got = append(got, block...)
 				}
 			}
 			if err != io.EOF || !bytes.Equal(got, data) {
@@ -79,44 +79,73 @@ func TestBlockReaders(t *testing.T) {
 			c, d := tcpPair(t)
 			r = newBlockReader(d)
 			d.SetReadDeadline(longAgo)
-			if _, err := r.read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if _, err := r.read(maxBlocks); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("behind the deadline: %v", err)
 			}
 			d.SetReadDeadline(time.Time{})
 			abort(c)
-			if _, err := r.read(); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := r.read(maxBlocks); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("after a reset: %v", err)
 			}
 		})
 	}
 }
 
-func TestChainWriter(t *testing.T) {
-	a, b := tcpPair(t)
-	w := chainWriter{conn: a}
-	data := pattern(700_000, 2)
-	got := make(chan []byte)
-	go func() { // joined below
-		all, _ := io.ReadAll(b)
-		got <- all
-	}()
-	for rest := data; len(rest) > 0; {
-		var chain []*buf.Buf
-		size := 0
-		for size < 200_000 && len(rest) > 0 {
-			c := buf.Get()
-			n := min(1300, len(rest))
-			c.Append(rest[:n])
-			chain, rest, size = append(chain, c), rest[n:], size+n
-		}
-		if n, err := w.write(chain); n != size || err != nil {
-			t.Fatalf("wrote %d of %d bytes, %v", n, size, err)
-		}
-		releaseAll(chain)
-	}
-	a.CloseWrite()
-	if all := <-got; !bytes.Equal(all, data) {
-		t.Errorf("%d of %d bytes came", len(all), len(data))
+// The writers of sockets and of what is none behave the same, with a socket that takes little at a time.
+func TestChainWriters(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(fmt.Sprintf("plain %v", plain), func(t *testing.T) {
+			a, b := tcpPair(t)
+			a.SetWriteBuffer(8 << 10)
+			var w chainWriter = &plainWriter{conn: a}
+			if !plain {
+				w = newChainWriter(a)
+				if _, slow := w.(*plainWriter); slow && runtime.GOOS == "linux" {
+					t.Fatalf("a socket is written by %T", w)
+				}
+			}
+			data := pattern(2_000_000, 2)
+			got := make(chan []byte)
+			go func() { // joined below
+				all, _ := io.ReadAll(b)
+				got <- all
+			}()
+			for rest := data; len(rest) > 0; {
+				chain := []*buf.Buf{buf.Get()} // one is empty
+				size := 0
+				for len(chain) < 1100 && len(rest) > 0 {
+					c := buf.Get()
+					n := min(1300-len(chain)%7, len(rest))
+					c.Append(rest[:n])
+					chain, rest, size = append(chain, c), rest[n:], size+n
+				}
+				if n, err := w.write(chain); n != size || err != nil {
+					t.Fatalf("wrote %d of %d bytes, %v", n, size, err)
+				}
+				releaseAll(chain)
+			}
+			a.CloseWrite()
+			if all := <-got; !bytes.Equal(all, data) {
+				t.Errorf("%d of %d bytes came", len(all), len(data))
+			}
+			chain := []*buf.Buf{buf.Get()}
+			chain[0].Append(data[:1000])
+			if _, err := w.write(chain); !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("behind the end: %v", err)
+			}
+			c, d := tcpPair(t)
+			w = newChainWriter(c)
+			c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+			var err error
+			for err == nil {
+				_, err = w.write(chain) // nobody reads
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("behind the deadline: %v", err)
+			}
+			d.Close()
+			releaseAll(chain)
+		})
 	}
 }
 
@@ -172,6 +201,42 @@ func TestFlowHoldsBack(t *testing.T) {
 		}
 		client.CloseWrite()
 		r.expect(t, "the end", "end 0")
+	})
+}
+
+// Blocks that were read together are carried together, as far as there is room, and those of all flows are counted until they are, whatever
+// becomes of their flow.
+func TestBlocksAreCarriedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, f, _ := flowRig(t)
+		r.expect(t, "opening", "open target")
+		f.give([][]byte{make([]byte, 3000), make([]byte, 200), make([]byte, 10)})
+		r.expect(t, "with room", "write 3000 to 0", "write 200 to 0", "write 10 to 0")
+		if n := r.flows.unread.Load(); n != 0 {
+			t.Errorf("%d bytes are unread when all are carried", n)
+		}
+		r.do(func(time.Duration) { r.s.room = 0 })
+		f.give([][]byte{make([]byte, 3000), make([]byte, 200)})
+		r.expect(t, "without")
+		if n := r.flows.unread.Load(); n != 3200 {
+			t.Errorf("%d bytes are unread, want 3200", n)
+		}
+		f.fail(tunnel.ResetAborted)
+		r.expect(t, "broken", "write 3000 to 0", "write 200 to 0", "abort 7 of 0")
+		r.end()
+		late := newFlow(r.e, &r.flows, []byte("late"))
+		late.putBlocks(make([]byte, 77))
+		late.fail(tunnel.ResetAborted) // its engine has ended
+		if n := r.flows.unread.Load(); n != 0 {
+			t.Errorf("%d bytes are unread in the end", n)
+		}
+		if n := r.flows.mayRead(); n != maxBlocks {
+			t.Errorf("%d blocks may be read", n)
+		}
+		r.flows.unread.Add(flowsUnread + 1)
+		if n := r.flows.mayRead(); n != 1 {
+			t.Errorf("%d blocks may be read when too much is unread", n)
+		}
 	})
 }
 

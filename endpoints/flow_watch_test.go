@@ -36,7 +36,7 @@ func TestBreakBehindTheEndIsNoticed(t *testing.T) {
 		client, ours := socketPair(t)
 		r := newBlockReader(ours)
 		client.CloseWrite()
-		if _, err := r.read(); err != io.EOF {
+		if _, err := r.read(1); err != io.EOF {
 			t.Fatal(err)
 		}
 		watched := make(chan error, 1)

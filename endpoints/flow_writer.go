@@ -10,7 +10,7 @@ import (
 // writeLoop carries what the session brings to the connection, until the stream ends. It is one of the flow's goroutines.
 func (f *flow) writeLoop() {
 	defer f.loopEnded()
-	w := chainWriter{conn: beneath(f.conn)}
+	w := newChainWriter(beneath(f.conn))
 	var taken []*buf.Buf
 	for {
 		taken = f.takeChain(taken)
@@ -57,15 +57,20 @@ func (f *flow) takeChain(old []*buf.Buf) []*buf.Buf {
 	return taken
 }
 
-// chainWriter writes buffers with one call of the kernel for many.
-type chainWriter struct {
+// chainWriter writes buffers with one call of the kernel for many. It writes the whole chain and returns its length in bytes, also after an error.
+type chainWriter interface {
+	write(chain []*buf.Buf) (n int, err error)
+}
+
+// plainWriter is for what is not a socket of the kernel.
+type plainWriter struct {
 	conn net.Conn
 	all  net.Buffers
 	left net.Buffers // a part of all; a field, so that no call allocates it
 }
 
-// write writes the whole chain and returns its length in bytes, also after an error.
-func (w *chainWriter) write(chain []*buf.Buf) (n int, err error) {
+// write implements chainWriter.
+func (w *plainWriter) write(chain []*buf.Buf) (n int, err error) {
 	w.all = w.all[:0]
 	for _, b := range chain {
 		w.all = append(w.all, b.Bytes())

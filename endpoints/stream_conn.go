@@ -141,7 +141,7 @@ func (c *streamConn) Write(p []byte) (n int, err error) {
 func (c *streamConn) give(block []byte) error {
 	f := c.flow
 	f.mu.Lock()
-	for f.block != nil && !f.over && !c.ended && !c.write.passed() {
+	for len(f.blocks) > 0 && !f.over && !c.ended && !c.write.passed() {
 		f.room.Wait()
 	}
 	var err error
@@ -153,7 +153,7 @@ func (c *streamConn) give(block []byte) error {
 	case c.write.passed():
 		err = os.ErrDeadlineExceeded
 	default:
-		f.block = block
+		f.putBlocks(block)
 	}
 	f.mu.Unlock()
 	if err == nil {

@@ -293,6 +293,22 @@ func TestDeviceWrite(t *testing.T) {
 }
 
 // TestDeviceDown: a device that is down refuses packets and goes on; one that was removed says so.
+// The system calls on the data path are made without the runtime's knowledge, so none of them may wait.
+func TestDeviceNeverBlocks(t *testing.T) {
+	d := openDevice(t, "bt0", Options{Driver: DriverOffload}).(*offload)
+	err := d.raw.Control(func(fd uintptr) {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("flags %#x, %v", flags, err)
+		}
+		if _, err := d.readv(fd, d.scratch); err != unix.EAGAIN {
+			t.Errorf("with nothing to read: %v", err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDeviceDown(t *testing.T) {
 	each(t, func(t *testing.T, d Device) {
 		if err := linkUp(d.Name(), false); err != nil {

@@ -22,6 +22,10 @@ const (
 // scratchLen holds the largest super-packet.
 const scratchLen = maxSuper + 1
 
+// tellEvery is how often the runtime is told of a call: a reader that finds something each time never waits, and then the runtime's monitor has to be awake, to
+// let others run beside it and to look at the network.
+const tellEvery = 64
+
 // offload is a TUN device of our own with virtio headers. The splitter keeps what a Read had no room for.
 type offload struct {
 	*descriptor
@@ -31,6 +35,7 @@ type offload struct {
 	scratch  []byte // the last packet read into too little room for a super-packet
 	head     [virtioLen]byte
 	readIov  [2]unix.Iovec
+	reads    uint32 // calls of readv
 	split    splitter
 	read     []Packet
 	readN    int
@@ -162,12 +167,19 @@ func (d *offload) stepRead(fd uintptr) bool {
 	return true
 }
 
-// readv reads one packet, its virtio header into d.head.
+// readv reads one packet, its virtio header into d.head. The call never blocks, so the runtime need not know of it: it would wake its monitor
+// each time, which costs more than a packet. Now and then it has to (tellEvery).
 func (d *offload) readv(fd uintptr, room []byte) (int, syscall.Errno) {
 	d.readIov[0].Base, d.readIov[1].Base = &d.head[0], &room[0]
 	d.readIov[0].SetLen(virtioLen)
 	d.readIov[1].SetLen(len(room))
-	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	var n uintptr
+	var errno syscall.Errno
+	if d.reads++; d.reads%tellEvery == 0 {
+		n, _, errno = unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	} else {
+		n, _, errno = unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&d.readIov)), 2)
+	}
 	d.readIov[1].Base = nil // holds no buffer of the caller's
 	return int(n), errno
 }
@@ -234,7 +246,7 @@ func tooMuchAtOnce(err error) bool {
 	return false
 }
 
-// writeRun hands one run to the kernel. A retry starts from the packets again, which are unchanged.
+// writeRun hands one run to the kernel, by a call that never blocks, as readv. A retry starts from the packets again, which are unchanged.
 func (d *offload) writeRun(fd int, r *run) error {
 	iov := d.iov[:0]
 	if len(r.packets) == 1 {
@@ -254,7 +266,7 @@ func (d *offload) writeRun(fd int, r *run) error {
 		}
 	}
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 		switch errno {
 		case 0:
 			return nil

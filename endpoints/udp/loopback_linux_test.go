@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t *testing.T, opts Options) Socket {
@@ -332,5 +334,22 @@ func TestNoAllocations(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The system calls on the data path are made without the runtime's knowledge, so none of them may wait.
+func TestSocketNeverBlocks(t *testing.T) {
+	s := listenOn(t, "127.0.0.1:0", Options{}).(*socket)
+	err := s.raw.Control(func(fd uintptr) {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("flags %#x, %v", flags, err)
+		}
+		msgs := make([]mmsghdr, 1)
+		if _, err := mmsg(unix.SYS_RECVMMSG, fd, msgs); err != unix.EAGAIN {
+			t.Errorf("with nothing to receive: %v", err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
