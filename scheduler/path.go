@@ -64,12 +64,14 @@ type Path struct {
 	inflight  int
 	rtt       rttEstimator
 	out       delayEstimator // our datagrams, as the peer reports them
+	base      cc.Base        // the least of these delays
 	in        inbound        // the peer's datagrams
 	ctl       *cc.BBR
 	nextSend  time.Duration // pacing: from here on the path has credit
 	resume    time.Duration // pacing: from here on datagrams leave, until the credit is used up
 	largest   uint64        // highest packet number acknowledged
 	hasAcked  bool
+	heardTill uint64        // one above the highest packet number of any acknowledgement
 	reorder   uint64        // packet threshold of loss detection, datagrams
 	lossTime  time.Duration // when the next outstanding datagram counts as lost by time
 	lastAck   time.Duration // when an acknowledgement last told something new
@@ -174,7 +176,12 @@ func (p *Path) Delay() (mean, high time.Duration) {
 func (p *Path) Loss() float64 { return p.loss }
 
 // Queue is how much of the delay is queueing.
-func (p *Path) Queue() time.Duration { return max(p.out.queue(p.out.mean), 0) }
+func (p *Path) Queue(now time.Duration) time.Duration {
+	if low, ok := p.base.Low(now); ok {
+		return max(p.out.mean-low, 0)
+	}
+	return 0
+}
 
 // DelayIn is the same for the peer's datagrams.
 func (p *Path) DelayIn() (mean, high time.Duration, ok bool) {
@@ -305,13 +312,16 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 	var sample cc.Ack
 	r := p.log.at(newest)
 	p.ackedSent = r.at
-	if newest == a.Ranges[0].Last {
-		rtt := now - r.at - min(a.Delay, maxAckDelay)
+	// Time is told of the largest number. That may be one of our own acknowledgements, which is never acknowledged for itself: where these are
+	// as frequent as data, on a thin path, hardly an acknowledgement would tell the time without them.
+	largest := a.Ranges[0].Last
+	if top := p.log.at(largest); newest == largest || top.state == sentUncounted && largest >= p.heardTill {
+		rtt := now - top.at - min(a.Delay, maxAckDelay)
 		sample.RTT = max(rtt, 50*time.Microsecond)
 		p.rtt.update(sample.RTT)
-		p.out.update(now, a.Owd)
-		sample.Queue = p.out.queue(a.Owd)
-		arrived := r.at + a.Owd
+		p.out.update(a.Owd)
+		sample.Queue = p.base.Queue(now, a.Owd, sample.RTT)
+		arrived := top.at + a.Owd
 		interval := max(r.at-r.firstSentAt, arrived-r.deliveredAt)
 		if interval > 0 && interval >= p.ctl.MinRTT()/2 {
 			sample.Rate = float64(p.delivered-r.delivered) / interval.Seconds()
@@ -321,6 +331,7 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 	} else {
 		sample.Queue = -1
 	}
+	p.heardTill = max(p.heardTill, largest+1)
 	if !p.hasAcked || newest > p.largest {
 		p.largest, p.hasAcked = newest, true
 	}

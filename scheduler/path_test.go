@@ -93,6 +93,30 @@ func TestAckOnceOnly(t *testing.T) {
 	}
 }
 
+// Where the newest number acknowledged is that of our own acknowledgement, its time counts: on a thin path that is nearly always so.
+func TestTimeIsToldByAcknowledgementsToo(t *testing.T) {
+	s := newSender(t)
+	s.send(1)
+	s.now = 5 * ms
+	s.p.record(s.now, Datagram{Size: 60})
+	s.now = 30 * ms
+	s.ack(0, 1)
+	if s.p.rtt.latest != 25*ms || !s.p.out.has {
+		t.Errorf("round trip %v, one-way delay known %v: want 25ms, from the datagram of 5ms", s.p.rtt.latest, s.p.out.has)
+	}
+	// But only once: the same number again says nothing of now.
+	s.send(1)
+	s.p.record(s.now, Datagram{Size: 60})
+	s.now = 40 * ms
+	s.ack(0, 1, 2, 3)
+	before := s.p.rtt.samples
+	s.send(1)
+	s.now = 90 * ms
+	if s.ack(0, 4); s.p.rtt.samples != before+1 {
+		t.Errorf("%d samples, want %d", s.p.rtt.samples, before+1)
+	}
+}
+
 // Three later ones have arrived: lost by number, to the byte (RFC 9002 §6.1.1).
 func TestLostByNumber(t *testing.T) {
 	s := newSender(t)
