@@ -73,6 +73,7 @@ type Path struct {
 	hasAcked  bool
 	heardTill uint64        // one above the highest packet number of any acknowledgement
 	reorder   uint64        // packet threshold of loss detection, datagrams
+	reorderAt time.Duration // when the threshold was last found to be needed, or lowered
 	lossTime  time.Duration // when the next outstanding datagram counts as lost by time
 	lastAck   time.Duration // when an acknowledgement last told something new
 	reportCE  uint64        // CE count already seen
@@ -114,6 +115,9 @@ const (
 	packetThreshold = 3 // kPacketThreshold, RFC 9002 §6.1.1
 	// maxPacketThreshold bounds the adaptation to reordering, as RFC 8985 bounds its window by one round trip.
 	maxPacketThreshold = 64
+	// reorderMemory without a datagram that was overtaken by packetThreshold others, half of what the threshold was raised by is taken back:
+	// a road that reorders does it every second, and a threshold of 64 costs a thin path its repairs in time.
+	reorderMemory = 10 * time.Second
 	// maxAckDelay is the longest the peer may keep an acknowledgement (ackDelayMax) and its timer may be late.
 	maxAckDelay = ackDelayMax + timerSlack
 	timerSlack  = 5 * time.Millisecond
@@ -283,6 +287,9 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 			switch r.state {
 			case sentOutstanding:
 				r.state = sentAcked
+				if p.hasAcked && pn+packetThreshold <= p.largest {
+					p.reorderAt = now // it was overtaken by as much as would count as a loss
+				}
 				p.inflight -= int(r.size)
 				ackedSize += int(r.size)
 				p.delivered += uint64(r.size)
@@ -299,13 +306,16 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 				p.Stats.SpuriousLosses++
 				n.acked = p.log.appendChunks(n.acked, r)
 				if d := p.largest - pn + 1; p.hasAcked && p.largest > pn && d > p.reorder {
-					p.reorder = min(d, maxPacketThreshold)
+					p.reorder, p.reorderAt = min(d, maxPacketThreshold), now
 				}
 			}
 		}
 	}
 	if !fresh {
 		return false, nil
+	}
+	if p.reorder > packetThreshold && now-p.reorderAt >= reorderMemory {
+		p.reorder, p.reorderAt = (p.reorder+packetThreshold)/2, now
 	}
 	p.Stats.AckedBytes += uint64(ackedSize)
 	p.lastAck = now

@@ -282,3 +282,38 @@ func TestPacingKeepsTheRate(t *testing.T) {
 		}
 	}
 }
+
+// A threshold that reordering has raised stays for as long as there is reordering, and is forgotten by and by when there is none.
+func TestReorderingIsForgotten(t *testing.T) {
+	s := newSender(t)
+	s.send(40)
+	s.now = 20 * ms
+	s.ack(30, 39) // 0 to 29 are lost by number
+	s.now = 25 * ms
+	s.ack(20, 39) // and were only late
+	if s.p.reorder < 20 {
+		t.Fatalf("threshold %d after a datagram was overtaken by 20", s.p.reorder)
+	}
+	raised := s.p.reorder
+	for range 60 { // a minute of reordering by less than the threshold
+		s.now += time.Second
+		n := s.p.NextPN()
+		s.send(10)
+		s.now += ms
+		s.ack(n+5, n+9)
+		s.ack(n, n+9)
+	}
+	if s.p.reorder != raised {
+		t.Errorf("threshold %d while datagrams are overtaken by 10, was %d", s.p.reorder, raised)
+	}
+	for range 60 {
+		s.now += time.Second
+		n := s.p.NextPN()
+		s.send(10)
+		s.now += ms
+		s.ack(n, n+9)
+	}
+	if s.p.reorder > packetThreshold+1 {
+		t.Errorf("threshold %d after a minute in order", s.p.reorder)
+	}
+}
