@@ -196,7 +196,9 @@ func (b *bench) stepOne(ctx context.Context, r *Result) error {
 
 // followed is the time in ms from an instant of the series until the mean of the
 // next stepWindow is at least want; nil when that does not happen before end.
-func followed(s lab.Series, from, end time.Duration, want float64) *float64 {
+func followed(s interface {
+	Mbps(from, to time.Duration) float64
+}, from, end time.Duration, want float64) *float64 {
 	for t := from; t+stepWindow <= end; t += lab.Bin {
 		if s.Mbps(t, t+stepWindow) >= want {
 			return number(millis(t-from), 0)

@@ -39,7 +39,7 @@ type simPlan struct {
 	flows      int
 	duration   time.Duration
 	settle     time.Duration
-	cut        bool
+	faults     []string
 	short      bool // measure short downloads too
 	seed       uint64
 	progress   io.Writer
@@ -56,8 +56,8 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := simPlan{progress: stderr}
 	var random *int
 	c, code, done := flagSpec{
-		command: "bench sim", usage: simUsage, sets: "all", services: []string{"packet", "stream"}, service: "packet", faults: []string{"cut"},
-		faultText: "cut (the fastest uplink)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
+		command: "bench sim", usage: simUsage, sets: "all", services: []string{"packet", "stream"}, service: "packet", faults: []string{"cut", "unplug", "step"},
+		faultText: "cut (the fastest uplink), unplug (its interface goes down), step (it is halved, then doubled)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
 		own: func(f *flag.FlagSet) {
 			f.StringVar(&p.traffic, "traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
 			random = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")
@@ -74,7 +74,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("there is no service to measure")
 	}
 	p.service, p.directions, p.duration, p.settle, p.seed = c.services[0], c.directions, c.duration, c.settle, c.seed
-	p.flows, p.cut, p.short = c.flows[0], slices.Contains(c.faults, "cut"), c.transfers
+	p.flows, p.faults, p.short = c.flows[0], c.faults, c.transfers
 	if !slices.Contains([]string{"cubic", "bbr", "udp"}, p.traffic) {
 		return wrong("traffic is %q; it is cubic, bbr or udp", p.traffic)
 	}
@@ -94,7 +94,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return wrong("random measures one service at a time")
 	}
 	if *random > 0 {
-		p.cut = false
+		p.faults = nil
 		if len(p.directions) > 1 {
 			p.directions = []string{"down"} // the links are symmetric
 		}
@@ -150,8 +150,10 @@ func (p *simPlan) measure(ctx context.Context, set Set, direction string) Result
 	if err == nil {
 		err = p.bond(ctx, set, settle, &r)
 	}
-	if err == nil && p.cut && len(set.Uplinks) > 1 {
-		err = p.cutOne(ctx, set, &r)
+	for _, f := range p.faults {
+		if err == nil {
+			err = p.fault(ctx, set, f, &r)
+		}
 	}
 	if err == nil && p.short && direction == "down" {
 		err = p.transfers(ctx, set, settle, &r)
@@ -276,32 +278,6 @@ func (p *simPlan) show(set Set, run *sim.Run) {
 	for i, f := range run.Flows[:p.flows] {
 		fmt.Fprintf(p.inside, "flow %d: %+v, smoothed RTT %v\n", i, f.Sender(), f.RTT().Round(time.Microsecond))
 	}
-}
-
-// cutOne makes a black hole of the fastest uplink during a transfer.
-func (p *simPlan) cutOne(ctx context.Context, set Set, r *Result) error {
-	b := &bench{set: set}
-	victim := set.Uplinks[b.victim()]
-	start := simProven
-	at := start + max(faultBefore, set.Settle)
-	end := at + faultAfter
-	sc := p.scenario(set)
-	sc.Flows = p.transfer(set, r.Direction, start)
-	sc.Faults = []sim.Fault{sim.Cut(at, victim.Name, sim.Both)}
-	run, err := sim.New(sc)
-	if err != nil {
-		return err
-	}
-	if err := advance(ctx, run, end); err != nil {
-		return err
-	}
-	sum := sim.Sum(run.Flows)
-	r.Cut = victim.Name
-	r.Stall = number(millis(sum.Silence(at-100*time.Millisecond, end)), 0)
-	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
-	r.LeftMax = number(set.leftMbps(victim), 2)
-	r.CutSlots, r.CutAt = simSlots(sum, start), number((at-start).Seconds(), 2)
-	return nil
 }
 
 // simSlots is a series for plots, from the start of the transfer on.

@@ -43,6 +43,22 @@ func TestSimReportsLikeTheLab(t *testing.T) {
 	}
 }
 
+// What breaks in the lab breaks here too: a failed interface is survived, a halved and doubled uplink is followed.
+func TestSimFaults(t *testing.T) {
+	out, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults unplug,step --json")
+	var r Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	x := r.Results[0]
+	if x.Stall != nil || x.Unplug == nil || x.StepDown == nil || x.StepUp == nil {
+		t.Fatalf("a fault is missing, or one too many: %+v", x)
+	}
+	if *x.Unplug > 150 || *x.StepDown > 3000 || *x.StepUp > 3000 {
+		t.Errorf("unplugged: silent for %.0f ms; halved: followed after %.0f ms, doubled: %.0f ms", *x.Unplug, *x.StepDown, *x.StepUp)
+	}
+}
+
 func TestSimCarriesOtherTraffic(t *testing.T) {
 	for _, traffic := range []string{"--traffic bbr", "--traffic udp", "--service stream"} {
 		out, code := runSim(t, "--set V+A --direction down --duration 1s --settle 1s --faults none --flows 2 --json "+traffic)

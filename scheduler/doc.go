@@ -36,7 +36,7 @@
 // # Known weaknesses
 //
 // A group of paths over one uplink is served through its best member; capacity that only exists in the sum of several
-// members (per-flow policing at the provider) is not found. One-way delays of paths that carry no data are as old as
+// members (per-flow policing at the provider) is not found: there is no trial that splits a group for a second and compares. One-way delays of paths that carry no data are as old as
 // their last probe (1 s).
 //
 // RFCs: 9002 (loss detection, RTT), 8985 (RACK), 8290 and 8289 (FQ-CoDel), 9000 §13 (ACK ranges).

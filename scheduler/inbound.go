@@ -49,7 +49,7 @@ func (in *inbound) received(now, at time.Duration, pn uint64, size int, owd time
 		in.quick = 0
 	}
 	in.quick++
-	in.delay.update(at, owd)
+	in.delay.update(owd)
 	switch ecn {
 	case 3:
 		in.ce++

@@ -53,6 +53,7 @@ func (b *Bond) Revalidate(now time.Duration, p *Path) {
 	}
 	b.reinject(now, p)
 	p.out.reset()
+	p.base.Reset()
 	p.in.delay.reset()
 	p.rtt = rttEstimator{}
 	p.ctl.Restart(now, 0)

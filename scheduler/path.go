@@ -64,13 +64,16 @@ type Path struct {
 	inflight  int
 	rtt       rttEstimator
 	out       delayEstimator // our datagrams, as the peer reports them
+	base      cc.Base        // the least of these delays
 	in        inbound        // the peer's datagrams
 	ctl       *cc.BBR
 	nextSend  time.Duration // pacing: from here on the path has credit
 	resume    time.Duration // pacing: from here on datagrams leave, until the credit is used up
 	largest   uint64        // highest packet number acknowledged
 	hasAcked  bool
+	heardTill uint64        // one above the highest packet number of any acknowledgement
 	reorder   uint64        // packet threshold of loss detection, datagrams
+	reorderAt time.Duration // when the threshold was last found to be needed, or lowered
 	lossTime  time.Duration // when the next outstanding datagram counts as lost by time
 	lastAck   time.Duration // when an acknowledgement last told something new
 	reportCE  uint64        // CE count already seen
@@ -112,6 +115,9 @@ const (
 	packetThreshold = 3 // kPacketThreshold, RFC 9002 §6.1.1
 	// maxPacketThreshold bounds the adaptation to reordering, as RFC 8985 bounds its window by one round trip.
 	maxPacketThreshold = 64
+	// reorderMemory without a datagram that was overtaken by packetThreshold others, half of what the threshold was raised by is taken back:
+	// a road that reorders does it every second, and a threshold of 64 costs a thin path its repairs in time.
+	reorderMemory = 10 * time.Second
 	// maxAckDelay is the longest the peer may keep an acknowledgement (ackDelayMax) and its timer may be late.
 	maxAckDelay = ackDelayMax + timerSlack
 	timerSlack  = 5 * time.Millisecond
@@ -174,7 +180,12 @@ func (p *Path) Delay() (mean, high time.Duration) {
 func (p *Path) Loss() float64 { return p.loss }
 
 // Queue is how much of the delay is queueing.
-func (p *Path) Queue() time.Duration { return max(p.out.queue(p.out.mean), 0) }
+func (p *Path) Queue(now time.Duration) time.Duration {
+	if low, ok := p.base.Low(now); ok {
+		return max(p.out.mean-low, 0)
+	}
+	return 0
+}
 
 // DelayIn is the same for the peer's datagrams.
 func (p *Path) DelayIn() (mean, high time.Duration, ok bool) {
@@ -276,6 +287,9 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 			switch r.state {
 			case sentOutstanding:
 				r.state = sentAcked
+				if p.hasAcked && pn+packetThreshold <= p.largest {
+					p.reorderAt = now // it was overtaken by as much as would count as a loss
+				}
 				p.inflight -= int(r.size)
 				ackedSize += int(r.size)
 				p.delivered += uint64(r.size)
@@ -292,7 +306,7 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 				p.Stats.SpuriousLosses++
 				n.acked = p.log.appendChunks(n.acked, r)
 				if d := p.largest - pn + 1; p.hasAcked && p.largest > pn && d > p.reorder {
-					p.reorder = min(d, maxPacketThreshold)
+					p.reorder, p.reorderAt = min(d, maxPacketThreshold), now
 				}
 			}
 		}
@@ -300,18 +314,24 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 	if !fresh {
 		return false, nil
 	}
+	if p.reorder > packetThreshold && now-p.reorderAt >= reorderMemory {
+		p.reorder, p.reorderAt = (p.reorder+packetThreshold)/2, now
+	}
 	p.Stats.AckedBytes += uint64(ackedSize)
 	p.lastAck = now
 	var sample cc.Ack
 	r := p.log.at(newest)
 	p.ackedSent = r.at
-	if newest == a.Ranges[0].Last {
-		rtt := now - r.at - min(a.Delay, maxAckDelay)
+	// Time is told of the largest number. That may be one of our own acknowledgements, which is never acknowledged for itself: where these are
+	// as frequent as data, on a thin path, hardly an acknowledgement would tell the time without them.
+	largest := a.Ranges[0].Last
+	if top := p.log.at(largest); newest == largest || top.state == sentUncounted && largest >= p.heardTill {
+		rtt := now - top.at - min(a.Delay, maxAckDelay)
 		sample.RTT = max(rtt, 50*time.Microsecond)
 		p.rtt.update(sample.RTT)
-		p.out.update(now, a.Owd)
-		sample.Queue = p.out.queue(a.Owd)
-		arrived := r.at + a.Owd
+		p.out.update(a.Owd)
+		sample.Queue = p.base.Queue(now, a.Owd, sample.RTT)
+		arrived := top.at + a.Owd
 		interval := max(r.at-r.firstSentAt, arrived-r.deliveredAt)
 		if interval > 0 && interval >= p.ctl.MinRTT()/2 {
 			sample.Rate = float64(p.delivered-r.delivered) / interval.Seconds()
@@ -321,6 +341,7 @@ func (p *Path) onAck(now time.Duration, a Ack, n *news) (bool, error) {
 	} else {
 		sample.Queue = -1
 	}
+	p.heardTill = max(p.heardTill, largest+1)
 	if !p.hasAcked || newest > p.largest {
 		p.largest, p.hasAcked = newest, true
 	}

@@ -93,6 +93,30 @@ func TestAckOnceOnly(t *testing.T) {
 	}
 }
 
+// Where the newest number acknowledged is that of our own acknowledgement, its time counts: on a thin path that is nearly always so.
+func TestTimeIsToldByAcknowledgementsToo(t *testing.T) {
+	s := newSender(t)
+	s.send(1)
+	s.now = 5 * ms
+	s.p.record(s.now, Datagram{Size: 60})
+	s.now = 30 * ms
+	s.ack(0, 1)
+	if s.p.rtt.latest != 25*ms || !s.p.out.has {
+		t.Errorf("round trip %v, one-way delay known %v: want 25ms, from the datagram of 5ms", s.p.rtt.latest, s.p.out.has)
+	}
+	// But only once: the same number again says nothing of now.
+	s.send(1)
+	s.p.record(s.now, Datagram{Size: 60})
+	s.now = 40 * ms
+	s.ack(0, 1, 2, 3)
+	before := s.p.rtt.samples
+	s.send(1)
+	s.now = 90 * ms
+	if s.ack(0, 4); s.p.rtt.samples != before+1 {
+		t.Errorf("%d samples, want %d", s.p.rtt.samples, before+1)
+	}
+}
+
 // Three later ones have arrived: lost by number, to the byte (RFC 9002 §6.1.1).
 func TestLostByNumber(t *testing.T) {
 	s := newSender(t)
@@ -256,5 +280,40 @@ func TestPacingKeepsTheRate(t *testing.T) {
 		if low := 1e6 * .98; got > 1.01e6 || got < low && late <= pacingCredit/2 {
 			t.Errorf("timers late by %v: %.0f bytes/s", late, got)
 		}
+	}
+}
+
+// A threshold that reordering has raised stays for as long as there is reordering, and is forgotten by and by when there is none.
+func TestReorderingIsForgotten(t *testing.T) {
+	s := newSender(t)
+	s.send(40)
+	s.now = 20 * ms
+	s.ack(30, 39) // 0 to 29 are lost by number
+	s.now = 25 * ms
+	s.ack(20, 39) // and were only late
+	if s.p.reorder < 20 {
+		t.Fatalf("threshold %d after a datagram was overtaken by 20", s.p.reorder)
+	}
+	raised := s.p.reorder
+	for range 60 { // a minute of reordering by less than the threshold
+		s.now += time.Second
+		n := s.p.NextPN()
+		s.send(10)
+		s.now += ms
+		s.ack(n+5, n+9)
+		s.ack(n, n+9)
+	}
+	if s.p.reorder != raised {
+		t.Errorf("threshold %d while datagrams are overtaken by 10, was %d", s.p.reorder, raised)
+	}
+	for range 60 {
+		s.now += time.Second
+		n := s.p.NextPN()
+		s.send(10)
+		s.now += ms
+		s.ack(n, n+9)
+	}
+	if s.p.reorder > packetThreshold+1 {
+		t.Errorf("threshold %d after a minute in order", s.p.reorder)
 	}
 }

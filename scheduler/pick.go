@@ -205,7 +205,7 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 	if f.class != Ordered && !f.bulk {
 		return lim
 	}
-	minD, maxD, slow := Never, -Never, time.Duration(0)
+	minD, maxD, slow, crowd := Never, -Never, time.Duration(0), time.Duration(0)
 	rate, starting, lossy := 0.0, false, false
 	for _, p := range b.active {
 		d, _ := p.Delay()
@@ -218,6 +218,7 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 			rate += p.Rate()
 			lossy = lossy || p.loss > lossyPath
 			starting = starting || p.ctl.Starting()
+			crowd = max(crowd, p.ctl.Crowd())
 		}
 	}
 	lim.target = max(codelTarget, 2*(maxD-minD)+10*time.Millisecond)
@@ -232,6 +233,7 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 		// The queue stands because the path is still being measured, not because it is full.
 		lim.target += startingTarget
 	}
+	lim.target += crowd
 	lim.interval = max(codelInterval, slow+lim.target)
 	return lim
 }

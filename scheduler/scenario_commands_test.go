@@ -338,7 +338,7 @@ func (s *player) learn(a *args, p *Path) {
 	q.owd = a.time("delay", q.owd)
 	if jitter := a.time("jitter", 0); a.has("rtt") || a.has("delay") || a.has("jitter") {
 		p.out.has, p.out.mean, p.out.high = true, q.owd, q.owd+jitter
-		p.out.base = windowMin{has: true, start: s.now, cur: q.owd, old: q.owd}
+		p.base.Queue(s.now, q.owd, q.rtt)
 	}
 	if r := a.rate("rate", 0); r > 0 {
 		p.ctl.SetMaxRate(r)

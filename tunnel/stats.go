@@ -58,7 +58,7 @@ type Stats struct {
 }
 
 // Stats takes a snapshot.
-func (s *Session) Stats(time.Duration) Stats {
+func (s *Session) Stats(now time.Duration) Stats {
 	st := Stats{
 		Suite: s.cfg.Suite.String(), Epoch: s.sealer.Epoch(), InnerMTU: s.innerMTU, Backlog: s.bond.Backlog(), Held: s.reorder.Bytes() + s.streamHeld, Streams: s.streamCount,
 		Drops: s.drops, Sending: s.bond.Stats(), Ordering: s.reorder.Stats,
@@ -66,7 +66,7 @@ func (s *Session) Stats(time.Duration) Stats {
 	for _, p := range s.paths {
 		ps := PathStats{
 			ID: p.id, Name: p.name, State: p.sched.State().String(), Remote: p.to.Remote.String(), Group: p.sched.Config.Group,
-			Backup: p.sched.Config.Backup, RTT: p.sched.SRTT(), RTTVar: p.sched.RTTVar(), Queue: p.sched.Queue(), Rate: p.sched.Rate(),
+			Backup: p.sched.Config.Backup, RTT: p.sched.SRTT(), RTTVar: p.sched.RTTVar(), Queue: p.sched.Queue(now), Rate: p.sched.Rate(),
 			Window: p.sched.Window(), Inflight: p.sched.Inflight(), MTU: p.sched.MTU(), Control: p.sched.ControlState(),
 			LargestIn: p.largestIn, PathStats: p.sched.Stats,
 		}

@@ -87,8 +87,9 @@ type Run struct {
 	pipes   [2]pipe // exit to server, server to exit
 	hash    Hash
 	audited time.Duration
-	// neighbours: there are flows beside the bond.
+	// neighbours: there are flows beside the bond. aside has the uplink of each, by the number in its packets; -1: it goes through the bond.
 	neighbours bool
+	aside      []int
 	streams    []*streamFlow
 
 	// Flows are the results, in the order of Scenario.Flows.
@@ -132,6 +133,7 @@ func New(sc Scenario) (*Run, error) {
 			continue
 		}
 		r.Flows = append(r.Flows, r.w.addFlow(f))
+		r.aside = append(r.aside, r.uplink(f.Beside))
 	}
 	for _, f := range sc.Faults {
 		r.addFault(f)
@@ -262,8 +264,8 @@ func (r *Run) takeBeside(now time.Duration, fromClient bool, bufs []*buf.Buf) []
 	rest := bufs[:0]
 	for _, b := range bufs {
 		var p packet
-		if err := parse(b.Bytes(), &p); err == nil && r.Flows[p.flow].Beside != "" {
-			r.beside(now, d, r.uplink(r.Flows[p.flow].Beside), b)
+		if err := parse(b.Bytes(), &p); err == nil && r.aside[p.flow] >= 0 {
+			r.beside(now, d, r.aside[p.flow], b)
 		} else {
 			rest = append(rest, b)
 		}

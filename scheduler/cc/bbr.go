@@ -48,7 +48,8 @@ type BBR struct {
 	flat      int     // rounds since
 	roundLost int     // bytes lost and delivered in this round
 	roundGot  int
-	early     bool // start-up was left on a sign that may deceive
+	found     time.Duration // queue that stood before we sent anything
+	early     bool          // start-up was left on a sign that may deceive
 
 	// probing
 	nextUp  time.Duration

@@ -8,8 +8,13 @@ const (
 	// cut together and do not take each other for neighbours.
 	cutTo        = 0.7
 	elasticEvery = 5 * time.Second
+	// Not more often than every so many round trips: for two of them the window
+	// is smaller than what the flows were counting on.
+	elasticLaps = 6
 	// alone: the share of the link beyond which there is no neighbour.
 	alone = 0.8
+	// lowShare: one is lifted to enough.
+	lowShare = 0.36
 	// lift is the most the window is raised at once where only an elasticity
 	// probe tells the share.
 	lift = 1.6
@@ -51,7 +56,7 @@ func (c *BBR) probeElastic(now time.Duration, a Ack) {
 			return
 		}
 		r.elastic.phase = elasticIdle
-		r.elastic.nextAt = now + 2*(c.base+is.queue)
+		r.elastic.nextAt = now + elasticLaps*(c.base+is.queue)
 		r.elastic.nextAt += elasticEvery - r.elastic.nextAt%elasticEvery
 		r.cubic.growing = false
 		less := r.elastic.before.inflight - is.inflight
@@ -62,7 +67,7 @@ func (c *BBR) probeElastic(now time.Duration, a Ack) {
 		switch {
 		case share > alone:
 			c.trust(now)
-		case share < small && r.peak == 0:
+		case share < lowShare && r.peak == 0:
 			r.cubic.window = min(enough/max(share, 0.05), lift) * r.elastic.before.inflight
 			r.cubic.most = max(r.cubic.most, r.cubic.window)
 		}

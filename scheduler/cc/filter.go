@@ -50,6 +50,15 @@ func (m *minimum) value(now time.Duration) time.Duration {
 	return least
 }
 
+// lift raises all that it remembers.
+func (m *minimum) lift(by time.Duration) {
+	for i, v := range m.slot {
+		if v != never {
+			m.slot[i] = v + by
+		}
+	}
+}
+
 func (m *minimum) reset() {
 	for i := range m.slot {
 		m.slot[i] = never
@@ -95,17 +104,41 @@ func (b *bandwidth) advance() {
 // BaseWindow is how long Base remembers. Long, because a neighbour on the link
 // can keep a queue standing for many seconds, and a base that forgets takes
 // that queue for the road; a road that really became longer is recognised by
-// the controller itself.
+// the controller itself. Much longer than a minute nothing is gained: a
+// neighbour who never pauses for so long is there to stay.
 const BaseWindow = 60 * time.Second
+
+const (
+	// maxDrift is how fast the clocks of two hosts go apart at most: crystals
+	// are good for 50 to 100 ppm each. In a BaseWindow that is 12 ms, which
+	// would be taken for a queue.
+	maxDrift = 200e-6
+	// emptyRoad: a round trip so near the shortest met no queue either way.
+	emptyRoad = time.Millisecond
+)
 
 // Base turns relative one-way delays (receive clock minus send clock, any
 // constant offset) into queueing delays: the delay above the smallest of
 // BaseWindow. One per path and direction, kept by the owner of the path, who
 // puts its answer into Ack.Queue.
-type Base struct{ low minimum }
+//
+// The clocks may drift apart. Round trips do not know of that: where one is as
+// short as any, what its one-way delay has above the base is drift, and the
+// base rises with it.
+type Base struct {
+	low, trip minimum
+	level     time.Duration // when the base was last compared with an empty road
+}
 
-// Queue files a relative one-way delay and returns how far it is above the base.
-func (b *Base) Queue(now, oneWay time.Duration) time.Duration {
+// Queue files a relative one-way delay, and the round trip of the same datagram, and returns how far the delay is above the base.
+func (b *Base) Queue(now, oneWay, trip time.Duration) time.Duration {
+	b.trip.add(now, BaseWindow, trip)
+	if trip <= b.trip.value(now)+emptyRoad {
+		if above := oneWay - b.low.value(now); above > 0 {
+			b.low.lift(min(above, time.Duration(maxDrift*float64(now-b.level))))
+		}
+		b.level = now
+	}
 	b.low.add(now, BaseWindow, oneWay)
 	return max(0, oneWay-b.low.value(now))
 }
@@ -117,4 +150,4 @@ func (b *Base) Low(now time.Duration) (time.Duration, bool) {
 }
 
 // Reset forgets the base: the path has moved.
-func (b *Base) Reset() { b.low = minimum{} }
+func (b *Base) Reset() { *b = Base{} }

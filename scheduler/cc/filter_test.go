@@ -74,23 +74,52 @@ func TestBase(t *testing.T) {
 		t.Error("a base without a sample")
 	}
 	offset := -5 * time.Hour // the clocks of the two ends differ by anything
-	if q := b.Queue(0, offset+30*ms); q != 0 {
+	if q := b.Queue(0, offset+30*ms, 60*ms); q != 0 {
 		t.Errorf("first sample: queue %v", q)
 	}
-	if q := b.Queue(ms, offset+42*ms); q != 12*ms {
+	if q := b.Queue(ms, offset+42*ms, 72*ms); q != 12*ms {
 		t.Errorf("queue %v, want 12 ms", q)
 	}
-	if q := b.Queue(2*ms, offset+25*ms); q != 0 {
+	if q := b.Queue(2*ms, offset+25*ms, 55*ms); q != 0 {
 		t.Errorf("a new base shows a queue of %v", q)
 	}
-	if q := b.Queue(30*time.Second, offset+45*ms); q != 20*ms {
+	if q := b.Queue(30*time.Second, offset+45*ms, 75*ms); q != 20*ms {
 		t.Errorf("queue %v after 30 s, want 20 ms", q)
 	}
-	if q := b.Queue(3*time.Minute, offset+45*ms); q != 0 {
+	if q := b.Queue(3*time.Minute, offset+45*ms, 75*ms); q != 0 {
 		t.Errorf("queue %v: the base should have gone with its window", q)
 	}
 	b.Reset()
 	if _, ok := b.Low(3 * time.Minute); ok {
 		t.Error("a base after the reset")
+	}
+}
+
+// Clocks that drift apart by 200 ppm show as no queue for as long as the road is empty now and then, and a neighbour's queue that stands for
+// most of a minute still shows as what it is.
+func TestBaseTellsDriftFromQueue(t *testing.T) {
+	for _, ppm := range []int64{200, -200, 100} {
+		var b Base
+		for now := time.Duration(0); now < 10*time.Minute; now += 10 * ms {
+			drift := now * time.Duration(ppm) / 1_000_000
+			queue := time.Duration(0)
+			switch at := now % time.Minute; {
+			case at < 50*time.Second:
+				queue = 40*ms + time.Duration(at)/1000 // a neighbour
+			case at%(200*ms) >= 20*ms:
+				queue = 8 * ms // our own, which comes and goes
+			}
+			got := b.Queue(now, 20*ms+drift+queue, 40*ms+queue)
+			if now < time.Minute {
+				continue // the first minute begins in the queue
+			}
+			// In 50 s without an empty road the drift is 10 ms at the most.
+			if low, high := queue-11*ms, queue+11*ms; got < low || got > high {
+				t.Fatalf("%d ppm, at %v: a queue of %v is taken for %v", ppm, now, queue, got)
+			}
+			if at := now % time.Minute; at > 55*time.Second && (got < queue-ms || got > queue+ms) {
+				t.Fatalf("%d ppm, at %v: some time after the neighbour has gone, a queue of %v is taken for %v", ppm, now, queue, got)
+			}
+		}
 	}
 }

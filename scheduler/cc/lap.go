@@ -9,6 +9,7 @@ type lap struct {
 	low      time.Duration // smallest queue
 	trip     time.Duration // mean round trip, which knows no base that could move
 	inflight float64       // mean, bytes
+	lossy    bool          // more than doubtful was lost
 }
 
 // laps gathers round trips; the newest finished one comes first.
@@ -17,7 +18,7 @@ type laps struct {
 
 	open         bool
 	start        time.Duration
-	got          int
+	got, lost    int
 	queue, low   time.Duration
 	inflight     float64
 	trip         time.Duration
@@ -37,6 +38,7 @@ func (l *laps) add(now time.Duration, a Ack, queue time.Duration, known, round b
 		l.rtt++
 	}
 	l.got += a.Delivered
+	l.lost += a.Lost
 	done := l.open && round && l.samples > 0 && l.rtt > 0 && now > l.start
 	if done {
 		copy(l.past[1:], l.past[:len(l.past)-1])
@@ -46,6 +48,7 @@ func (l *laps) add(now time.Duration, a Ack, queue time.Duration, known, round b
 			low:      l.low,
 			trip:     l.trip / time.Duration(l.rtt),
 			inflight: l.inflight / float64(l.samples),
+			lossy:    float64(l.lost) > doubtful*float64(l.lost+l.got),
 		}
 	}
 	if done || !l.open {

@@ -7,6 +7,8 @@ const (
 	// It must stay this long, and this many round trips.
 	squeezeTime = time.Second
 	squeezeLaps = 4
+	// squeezed is the part of the rate that is left when a squeeze is suspected.
+	squeezed = 0.7
 	// A contest left this recently, by mistake as it turns out, is taken up
 	// where it stood.
 	returnTime = 10 * time.Second
@@ -210,4 +212,19 @@ func (c *BBR) watchCalm(now time.Duration, round bool) {
 			c.compete(now, polite)
 		}
 	}
+}
+
+// Crowd is how much longer than on a link of one's own the flows of the path must be able to wait, because of a neighbour's queue: their round
+// trip has grown by it, and while the controller is finding its share its rate is no measure of what will come.
+func (c *BBR) Crowd() time.Duration {
+	r := &c.rival
+	switch {
+	case r.level == firm && r.firm.phase != firmSteady && r.firm.phase != firmRTT || r.level == greedy && r.cubic.slow:
+		return r.laps.past[0].queue + squeezeTime
+	case r.level != polite:
+		return r.laps.past[0].queue
+	case c.state != startup && c.stand > c.low() && c.bw.value() < squeezed*r.best:
+		return squeezeTime // perhaps
+	}
+	return 0
 }

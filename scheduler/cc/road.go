@@ -21,6 +21,12 @@ func (c *BBR) watchRoad(now time.Duration) {
 	if r.peak <= 0 || is.rate < 0.45*r.peak {
 		return
 	}
+	for _, l := range r.laps.past {
+		if l.lossy {
+			r.free = 0 // a queue has overflowed, so there is one; more may come through because the neighbour has cut its window
+			return
+		}
+	}
 	expected := more / max(is.rate, r.peak) * 1e9
 	switch {
 	case is.rate < was.rate*(1+0.6*more/before) || math.Abs(grown) > 0.3*expected:

@@ -283,7 +283,7 @@ func (f *flow) ack(n *simNet, r report) {
 	a.Queue = -1
 	if newest == r.largest {
 		a.RTT = n.now - p.sent - r.delay
-		a.Queue = f.base.Queue(n.now, r.owd)
+		a.Queue = f.base.Queue(n.now, r.owd, a.RTT)
 		if f.srtt == 0 {
 			f.srtt, f.rvar = a.RTT, a.RTT/2
 		} else {

@@ -25,9 +25,10 @@ func (c *BBR) onStartup(now time.Duration, a Ack, round bool) {
 	}
 	// A third of the bound: on a long path the news is a round trip old, and
 	// what is sent meanwhile comes on top.
-	full := c.stand > max(c.bound()/3, c.packetTime(3)+5*time.Millisecond)+c.jitter || a.CE > 0
+	full := c.stand-c.found > max(c.bound()/3, c.packetTime(3)+5*time.Millisecond)+c.jitter || a.CE > 0
 	if a.Inflight+a.Delivered < minWindow*c.mss {
-		full = false // a few probes on an idle path: whatever they waited behind was not ours
+		// A few probes on an idle path: whatever they waited behind was not ours, and is not our doing later on.
+		full, c.found = false, c.stand
 	}
 	if seen := c.roundLost + c.roundGot; round && a.AppLimited && seen >= overflowSeen*c.mss && float64(c.roundLost) > overflowLoss*float64(seen) {
 		full = true
@@ -42,14 +43,25 @@ func (c *BBR) onStartup(now time.Duration, a Ack, round bool) {
 			c.full, c.flat = bw, 0
 		} else if c.flat++; c.flat >= flatRounds {
 			c.early = false
-			c.enter(now, drain)
+			c.leaveStartup(now)
 			return
 		}
 	}
 	if full {
 		c.early = true
-		c.enter(now, drain)
+		c.leaveStartup(now)
 	}
+}
+
+// leaveStartup drains what start-up has queued. Where a queue stood before we came it is a neighbour's, and would not be drained: the contest
+// is on.
+func (c *BBR) leaveStartup(now time.Duration) {
+	if c.found > c.bound() {
+		c.rival.best = c.bw.value()
+		c.compete(now, firm)
+		return
+	}
+	c.enter(now, drain)
 }
 
 // onDrain ends when no more than the path itself holds is in flight.

@@ -4,13 +4,16 @@ import "time"
 
 const (
 	// Where the link's rate is known from before: a share beyond nearlyAll has
-	// no neighbour; one below small is lifted to enough, for CUBIC's growth
-	// takes minutes to find its place in a deep queue. Enough is what a BBR
-	// takes from any number of loss-based flows (Ware et al., IMC 2019).
+	// no neighbour, if the queue is ours as well (a neighbour may pause, and
+	// what it has sent still waits); one below small is lifted to enough, for
+	// CUBIC's growth takes minutes to find its place in a deep queue. Enough is
+	// what a BBR takes from any number of loss-based flows (Ware et al., IMC
+	// 2019).
 	nearlyAll = 0.9
-	small     = 0.36
+	ownQueue  = 0.7
+	small     = 0.42
 	enough    = 0.45
-	liftStep  = 1.5 // at once
+	liftStep  = 1.5 // at once, every round trip
 	maxVain   = 4   // lifts that bring nothing before the old rate is given up
 )
 
@@ -40,12 +43,12 @@ func (c *BBR) steerWindow(now time.Duration) {
 	}
 	share := min(r.laps.past[0].rate, r.laps.past[1].rate) / r.peak
 	switch most := max(r.laps.past[0].rate, r.laps.past[1].rate) / r.peak; {
-	case share > nearlyAll:
+	case share > nearlyAll && r.laps.past[0].inflight > ownQueue*r.peak*(c.base+r.laps.past[0].queue).Seconds():
 		c.compete(now, polite)
 	case most < small && !r.cubic.slow && now >= r.steer.nextAt:
 		r.cubic.window = min(maxWindow, r.cubic.window*min(enough/max(most, 0.01), liftStep))
 		r.cubic.growing, r.steer.rate = false, r.laps.past[0].rate
 		r.cubic.most = max(r.cubic.most, r.cubic.window)
-		r.steer.nextAt = now + 3*(c.base+r.laps.past[0].queue)
+		r.steer.nextAt = now + c.base + r.laps.past[0].queue
 	}
 }
