@@ -50,6 +50,9 @@ func (b *Bond) Next(now time.Duration) (Grant, bool) {
 		return g, true
 	}
 	b.waiting = b.queue.bytes > 0 || b.rtx.len() > 0
+	for _, p := range b.active {
+		p.held = b.waiting && p.resume > now && p.inflight < p.ctl.Window()
+	}
 	if b.queue.bytes == 0 {
 		for _, p := range b.active {
 			if p.inflight < p.ctl.Window() {

@@ -69,6 +69,7 @@ type Path struct {
 	ctl       *cc.BBR
 	nextSend  time.Duration // pacing: from here on the path has credit
 	resume    time.Duration // pacing: from here on datagrams leave, until the credit is used up
+	held      bool          // only pacing keeps back what is waiting
 	largest   uint64        // highest packet number acknowledged
 	hasAcked  bool
 	heardTill uint64        // one above the highest packet number of any acknowledgement
@@ -128,8 +129,11 @@ const (
 	// one wake-up and one system call. A run is a millisecond of the path's rate; a path too slow for two datagrams in that
 	// time sends them singly.
 	pacingQuantum = time.Millisecond
-	// pacingCredit is how far a late timer may catch up. Ordinary timers are about 1 ms late; 2 ms keeps the rate.
+	// pacingCredit is what a path that had nothing to send may send at once.
 	pacingCredit = 2 * time.Millisecond
+	// lateCredit is how far a path that had something to send catches up when its owner comes late: on a busy machine of two cores that happens by
+	// several milliseconds, and each of them is lost for good where it is not caught up. The line has emptied its queue meanwhile.
+	lateCredit = 10 * time.Millisecond
 )
 
 // lossMemory is over how many datagrams loss is averaged: long enough to tell 0.3 %.
@@ -252,6 +256,9 @@ func (p *Path) record(now time.Duration, d Datagram) {
 		rate := p.ctl.PacingRate()
 		cost := seconds(float64(d.Size) / rate)
 		credit := max(pacingCredit, cost)
+		if p.held {
+			credit = max(lateCredit, cost)
+		}
 		p.nextSend = max(p.nextSend, now-credit) + cost
 		p.resume = p.nextSend
 		if p.nextSend > now && rate*pacingQuantum.Seconds() >= 2*float64(p.mtu) {

@@ -317,3 +317,43 @@ func TestReorderingIsForgotten(t *testing.T) {
 		t.Errorf("threshold %d after a minute in order", s.p.reorder)
 	}
 }
+
+// What is due when the owner comes late is sent at once where something was waiting for it, up to lateCredit; a path that had nothing to send has
+// its small credit only.
+func TestLateOwnerCatchesUp(t *testing.T) {
+	for _, c := range []struct {
+		late    time.Duration
+		waiting bool
+		want    time.Duration // of the rate, sent at once
+	}{
+		{5 * ms, true, 5 * ms},
+		{30 * ms, true, lateCredit},
+		{30 * ms, false, pacingCredit},
+	} {
+		o, p, q := two(t, 1472, 1472)
+		o.b.Close(0, q)
+		for o.now = 0; p.paceWait(o.now) == 0; { // use the credit up
+			o.b.Enqueue(o.now, 1, Loose, 0, 1000, false)
+			o.turn()
+		}
+		many := func() {
+			for i := range 200 {
+				o.b.Enqueue(o.now, 1, Loose, Handle(i), 1000, false)
+			}
+		}
+		if c.waiting {
+			many()
+			o.turn()
+		}
+		sent := p.Stats.SentBytes
+		o.now = p.resume + c.late
+		if !c.waiting {
+			many()
+		}
+		o.turn()
+		got := seconds(float64(p.Stats.SentBytes-sent) / p.ctl.PacingRate())
+		if got < c.want-ms || got > c.want+3*ms {
+			t.Errorf("%v late, waiting %v: what %v brings was sent at once, want %v", c.late, c.waiting, got, c.want)
+		}
+	}
+}

@@ -25,6 +25,9 @@ const (
 	// From a loss of lossyPath on, holes are the rule rather than the exception: at 30 Mb/s one in 200 ms or less.
 	lossyPath     = .002
 	repairBacklog = 100 * time.Millisecond
+	// cutBacklog, in round trips of the fastest path (100 ms at the most): with so much waiting an inner CUBIC that is cut to 0.7 (RFC 9438 §4.6) still fills the bond,
+	// 1/0.7 - 1. Else each drop costs it the seconds that it takes to grow again. Others have queues of their own and do not wait for it.
+	cutBacklog = .43
 	// thinBacklog packets may stand at the least: on a line of 1 Mb/s one takes longer than CoDel's target, and below four in flight
 	// an inner TCP that loses one cannot tell by the next ones (RFC 5681 §3.2) and waits for its timer.
 	thinBacklog = 4
@@ -222,6 +225,9 @@ func (b *Bond) limits(now time.Duration, f *flow) codelLimits {
 		}
 	}
 	lim.target = max(codelTarget, 2*(maxD-minD)+10*time.Millisecond)
+	if f.class == Ordered {
+		lim.target += min(time.Duration(cutBacklog*float64(b.fastestRTT())), repairBacklog)
+	}
 	if rate > 0 && f.class == Ordered {
 		lim.target = max(lim.target, seconds(thinBacklog*maxPacket/rate))
 	}

@@ -143,7 +143,7 @@ func TestTargetFollowsTheLine(t *testing.T) {
 		return b.limits(time.Minute, f).target
 	}
 	plain := target(nil)
-	if plain != 10*ms {
+	if plain != 10*ms+21500*us {
 		t.Errorf("a fast clean line: %v", plain)
 	}
 	if d := target(func(p *Path) { p.loss = .01 }); d != plain+50*ms {
@@ -151,9 +151,9 @@ func TestTargetFollowsTheLine(t *testing.T) {
 	}
 	thin := target(func(p *Path) {
 		p.rtt = rttEstimator{}
-		p.rtt.update(400 * ms) // the first window in 400 ms: 118 kB/s
+		p.rtt.update(2 * time.Second) // the first window in 2 s: 24 kB/s
 	})
-	if want := seconds(thinBacklog * maxPacket / (32 * 1472 / .4)); thin != want {
+	if want := seconds(thinBacklog * maxPacket / (32 * 1472 / 2.)); thin != want {
 		t.Errorf("a thin line: %v, want four packets, %v", thin, want)
 	}
 }

@@ -29,7 +29,9 @@
 // Ownership. The package owns, and touches nothing but: the table `inet
 // bondd_intercept`; the routing rules with our priorities, marks and table; the
 // routing table 45998; one listening port on the loopback addresses, which also is the
-// lock against a second instance in the same network namespace. Close takes all
+// lock against a second instance in the same network namespace, and one more for each
+// exit that rules choose (7120 and on): what the mark of a flow says, by which exit it
+// is to leave, comes out at that exit's listener. Close takes all
 // of it away, Sweep does after a crash. All calls act on the network namespace
 // of the thread that called Open; Sweep on that of its own thread.
 //
@@ -39,8 +41,8 @@
 // Known weaknesses. An input chain of the machine's own firewall sees the taken packets
 // with their original destination and mark 0xb0de0001 (LAN) or 0xb0de0004 (own) and
 // must not drop them. A process on this machine is taken only when it has a
-// route into the TUN to begin with. A remembered refusal holds for all clients,
-// also when the service comes back meanwhile. An own connection to an unreachable
+// route into the TUN to begin with. A remembered refusal holds for all clients and
+// all exits, also when the service comes back meanwhile. An own connection to an unreachable
 // destination may learn so only at its second SYN, a second later, since the kernel
 // keeps an ICMPv6 error that arrives inside connect as a soft one. Own connections
 // need connection tracking. The bond's own inner network is routed into the TUN and
