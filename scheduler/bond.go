@@ -59,6 +59,7 @@ type Bond struct {
 	twinCredit float64 // bytes
 	twinAt     time.Duration
 	bereftTill time.Duration // a path in use has died a moment ago
+	full       int           // datagram of a full packet, bytes of UDP payload; 0: not told
 	probeOrder int
 	stats      Stats
 }
@@ -104,6 +105,9 @@ func New(cfg Config, rng *rand.Rand) *Bond {
 	}
 	return &Bond{cfg: cfg, rng: rng, byKey: map[FlowKey]*flow{}, byID: map[uint16]*flow{}, queue: fairQueue{limit: cfg.QueueLimit}, copyAt: Never, copyBudget: copyBurst}
 }
+
+// SetFull says how large the datagram of a full packet is, bytes of UDP payload. Groups heed it from their next refresh on.
+func (b *Bond) SetFull(size int) { b.full = size }
 
 // AddPath adds a path in state Validating. IDs must rise.
 func (b *Bond) AddPath(now time.Duration, id PathID, cfg PathConfig) *Path {

@@ -315,8 +315,12 @@ func (b *Bond) gather(doubted bool) {
 }
 
 // leads reports whether p should serve its group rather than q. The present leader keeps its place unless the other is
-// clearly better.
+// clearly better. One that does not take full packets, or of which that is not known yet, does not lead where another does:
+// the group would carry none.
 func (b *Bond) leads(p, q *Path) bool {
+	if full := p.mtu >= b.full; full != (q.mtu >= b.full) {
+		return full
+	}
 	dp, _ := p.Delay()
 	dq, _ := q.Delay()
 	if b.hasLeader[p.Config.Group] {

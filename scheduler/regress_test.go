@@ -218,3 +218,20 @@ func TestAtOnceAfterItWasGivenUp(t *testing.T) {
 	o.push(1)
 	o.want(1, 3)
 }
+
+// The fastest path of a group does not lead it while it takes less than a full packet and another takes one.
+func TestLeaderTakesFullPackets(t *testing.T) {
+	o, p, q := two(t, 1200, 1472)
+	q.Config.Group = p.Config.Group
+	for _, c := range []struct {
+		full int
+		want *Path
+	}{{1000, p}, {1472, q}, {1500, p}} { // 1500: neither does
+		o.b.SetFull(c.full)
+		o.b.hasLeader[p.Config.Group] = false
+		o.b.refresh(o.now)
+		if len(o.b.active) != 1 || o.b.active[0] != c.want {
+			t.Errorf("full packets of %d: path %d leads, want %d", c.full, o.b.active[0].ID, c.want.ID)
+		}
+	}
+}

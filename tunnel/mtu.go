@@ -179,6 +179,7 @@ func (s *Session) updateInnerMTU() {
 	}
 	if least != 0 && least != s.innerMTU {
 		s.innerMTU = least
+		s.bond.SetFull(least + overhead)
 		s.events.push(Event{Kind: MTUChanged})
 	}
 }

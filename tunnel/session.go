@@ -148,6 +148,7 @@ func New(now time.Duration, cfg Config, rng *rand.Rand) (*Session, error) {
 		started: now, lastUp: now, epochAt: now, innerMTU: defaultInnerMTU,
 		streamByID: map[StreamID]*stream{}, streamByKey: map[scheduler.FlowKey]*stream{}, endedStreams: map[StreamID]struct{}{},
 	}
+	s.bond.SetFull(s.innerMTU + overhead)
 	if !cfg.Initiator {
 		s.nextStream = 1
 	}
