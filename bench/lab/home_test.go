@@ -48,7 +48,12 @@ func TestHome(t *testing.T) {
 			t.Fatalf("only these paths came up: %v\n%v", up, l.Explain(ctx.Err()))
 		}
 	}
-	transfer(t, l, false) // also while the VPN's MTU is being looked for
+	// While the MTU of the VPN's paths is still being looked for, they must not be the ones that the others wait for.
+	r, err := l.TCP(ctx, TCPSpec{Source: LAN4, Flows: 1, Duration: 3 * time.Second})
+	l.must(t, err)
+	if r.Between(time.Second, 3*time.Second) == 0 {
+		t.Error("a transfer has come to a stop")
+	}
 	for name, backup := range up {
 		if backup != strings.HasPrefix(name, "umts>") {
 			t.Errorf("path %s is a backup: %v", name, backup)
