@@ -72,7 +72,8 @@ func (b *Bond) heard(now time.Duration, p *Path, a Ack) {
 	b.scratch.acked, b.scratch.lost = b.scratch.acked[:0], b.scratch.lost[:0]
 	for i, rg := range a.Ranges {
 		for pn := max(rg.First, p.log.base); pn <= rg.Last && pn < p.log.next; pn++ {
-			if r := p.log.at(pn); r.state != sentAcked {
+			if r := p.log.at(pn); r.state != sentAcked && !r.told {
+				r.told = true
 				b.scratch.acked = p.log.appendChunks(b.scratch.acked, r)
 			}
 		}

@@ -78,8 +78,9 @@ func TestHolesOfASlowPathAreToldElsewhere(t *testing.T) {
 	}
 }
 
-// The sender repairs a hole that it is told of by another path, and keeps its books of the path as they were until that one speaks for itself.
-func TestHolesAreRepairedWhenToldOf(t *testing.T) {
+// eightSent is two with eight packets of one flow in flight on the fast path.
+func eightSent(t *testing.T) (*owner, *Path, *Path) {
+	t.Helper()
 	o, p, q := two(t, 1472, 1472)
 	for i := range 8 {
 		o.b.Enqueue(0, 1, Ordered, Handle(i), 1000, false)
@@ -88,6 +89,15 @@ func TestHolesAreRepairedWhenToldOf(t *testing.T) {
 		o.turn()
 		o.now += 200 * us
 	}
+	if pn := p.NextPN(); pn != 8 {
+		t.Fatalf("%d of 8 are on the fast path", pn)
+	}
+	return o, p, q
+}
+
+// The sender repairs a hole that it is told of by another path, and keeps its books of the path as they were until that one speaks for itself.
+func TestHolesAreRepairedWhenToldOf(t *testing.T) {
+	o, p, q := eightSent(t)
 	told := Ack{Path: 0, Retold: true, Owd: 10 * ms, Ranges: []Range{{7, 7}, {3, 5}, {1, 1}}} // 6 may come yet; of 0 it says nothing
 	for range 2 {
 		o.onAck(told)
@@ -114,17 +124,7 @@ func TestHolesAreRepairedWhenToldOf(t *testing.T) {
 
 // What a path had delivered before it died need not be sent again, if another path tells so; and of the dead one nothing else is believed.
 func TestRetoldDataAreNotSentAgain(t *testing.T) {
-	o, p, q := two(t, 1472, 1472)
-	for i := range 8 {
-		o.b.Enqueue(0, 1, Ordered, Handle(i), 1000, false)
-	}
-	for range 12 { // pacing
-		o.turn()
-		o.now += 200 * us
-	}
-	if pn := p.NextPN(); pn != 8 {
-		t.Fatalf("%d of 8 are on the fast path", pn)
-	}
+	o, p, q := eightSent(t)
 	told := Ack{Path: 0, Retold: true, Owd: 10 * ms, Ranges: []Range{{0, 5}}}
 	inflight := p.inflight
 	o.b.Fail(o.now, p)

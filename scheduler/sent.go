@@ -36,6 +36,7 @@ type sent struct {
 	state      sentState
 	probe      bool // an MTU probe: its loss says nothing about congestion (RFC 8899 §3)
 	appLimited bool
+	told       bool // another path has said that it arrived: its chunks have been handed on
 	moved      bool // its chunks have already gone back to their flows (suspect path)
 	chunks     uint8
 	firstChunk uint64

@@ -150,9 +150,16 @@ for line in sys.stdin:
 	}
 	until := func(what string, f func(st *endpoints.Status) bool) {
 		t.Helper()
-		for f2 := func() bool { st, err := l.Status(ctx, l.Gateway); return err == nil && f(st) }; !f2(); time.Sleep(20 * time.Millisecond) {
-			if ctx.Err() != nil {
-				st, _ := l.Status(context.WithoutCancel(ctx), l.Gateway)
+		for {
+			st, err := l.Status(ctx, l.Gateway)
+			if err == nil && f(st) {
+				return
+			}
+			if pause(ctx, 20*time.Millisecond) != nil {
+				st, err := l.Status(context.WithoutCancel(ctx), l.Gateway)
+				if err != nil {
+					t.Fatalf("%s: not seen; %v", what, err)
+				}
 				t.Fatalf("%s: not seen; exits %+v, rules %+v", what, st.Exits, st.Rules)
 			}
 		}

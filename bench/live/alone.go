@@ -29,12 +29,12 @@ func lone(st *endpoints.Status) (names []string) {
 
 // alone measures each uplink by itself, as packets. The others are backups meanwhile: should it die, the LAN still has a way out. They are back
 // as configured when it returns, also when ctx has ended.
-func (o Options) alone(ctx context.Context, m *measurement, names []string, progress io.Writer) (out []Transfer, err error) {
+func (m *measurement) alone(ctx context.Context, names []string, progress io.Writer) (out []Transfer, err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
 		defer cancel()
 		for _, n := range names {
-			if e := endpoints.OrderPath(ctx, o.Control, n, "up"); e != nil {
+			if e := endpoints.OrderPath(ctx, m.Control, n, "up"); e != nil {
 				err = errors.Join(err, fmt.Errorf("uplink %s is not as configured any more; \"bondd path %s up\" mends that: %w", n, n, e))
 			}
 		}
@@ -45,15 +45,15 @@ func (o Options) alone(ctx context.Context, m *measurement, names []string, prog
 			if n == name {
 				order = "up"
 			}
-			if err := endpoints.OrderPath(ctx, o.Control, n, order); err != nil {
+			if err := endpoints.OrderPath(ctx, m.Control, n, order); err != nil {
 				return out, err
 			}
 		}
-		for _, direction := range o.Directions {
+		for _, direction := range m.Directions {
 			if ctx.Err() != nil {
 				return out, context.Cause(ctx)
 			}
-			t := Transfer{Service: "packet", Direction: direction, Flows: o.Flows, Alone: name}
+			t := Transfer{Service: "packet", Direction: direction, Flows: m.Flows, Alone: name}
 			m.take(ctx, &t, progress)
 			for _, u := range t.Uplinks {
 				if u.Name == name {

@@ -74,7 +74,7 @@ func Measure(ctx context.Context, o Options, progress io.Writer) ([]Transfer, er
 	m := &measurement{o, exit}
 	var out []Transfer
 	if names := lone(st); o.Alone && names != nil {
-		if out, err = o.alone(ctx, m, names, progress); err != nil {
+		if out, err = m.alone(ctx, names, progress); err != nil {
 			return out, err
 		}
 	}

@@ -29,16 +29,8 @@ func targetExprs(c clause) []expr.Any {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{proto}},
 		}
 	case toPorts:
-		proto := byte(unix.IPPROTO_UDP)
-		if c.tcp {
-			proto = unix.IPPROTO_TCP
-		}
-		ex := []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{proto}},
-			// The destination port is at byte 2 of both headers (RFC 768, RFC 9293 3.1).
-			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		}
+		// The destination port is at byte 2 of both headers (RFC 768, RFC 9293 3.1).
+		ex := append(choiceExprs(protocol{tcp: c.tcp}), &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
 		if c.first == c.last {
 			return append(ex, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: port(c.first)})
 		}
