@@ -48,7 +48,7 @@ func (b *bench) faultSteps(r *Result) (out []step) {
 // canCut: with one uplink there is nothing left to go on with.
 func (b *bench) canCut() bool { return len(b.set.Uplinks) > 1 }
 
-// victim is the fastest uplink, the one the simulator takes away.
+// victim is the fastest uplink, the one whose rate is changed.
 func (b *bench) victim() int {
 	v := 0
 	for i, u := range b.set.Uplinks {

@@ -57,7 +57,7 @@ func simMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var random *int
 	c, code, done := flagSpec{
 		command: "bench sim", usage: simUsage, sets: "all", services: []string{"packet", "stream"}, service: "packet", faults: []string{"cut", "unplug", "step"},
-		faultText: "cut (the fastest uplink), unplug (its interface goes down), step (it is halved, then doubled)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
+		faultText: "cut (the busiest uplink becomes a black hole), unplug (its interface goes down), step (the fastest uplink's rate is halved, then doubled)", duration: 20 * time.Second, virtual: "virtual ", find: simSets,
 		own: func(f *flag.FlagSet) {
 			f.StringVar(&p.traffic, "traffic", "cubic", "what the flows are: cubic, bbr (TCP), or udp (datagrams paced at 80 % of the sum of the rates)")
 			random = f.Int("random", 0, "instead of sets: so many random pairs and triples of links, the worst ten listed")

@@ -8,24 +8,25 @@ import (
 	"github.com/bondd/bondd/bench/sim"
 )
 
-// fault is one further transfer, during which something happens to the fastest uplink.
+// fault is one further transfer, during which something happens: to the fastest
+// uplink for a step, to the busiest one else, as in the lab.
 func (p *simPlan) fault(ctx context.Context, set Set, name string, r *Result) error {
 	b := &bench{set: set}
-	victim := set.Uplinks[b.victim()]
 	start := simProven
 	at := start + max(faultBefore, set.Settle)
 	switch {
 	case name == "step":
-		return p.stepOne(ctx, set, victim, start, at, r)
+		return p.stepOne(ctx, set, set.Uplinks[b.victim()], start, at, r)
 	case !b.canCut() || p.traffic == "udp":
 		return nil
 	}
 	end := at + faultAfter
-	happens := sim.Cut(at, victim.Name, sim.Both)
+	happens := func(u string) sim.Fault { return sim.Cut(at, u, sim.Both) }
 	if name == "unplug" {
-		happens = sim.Failed(at, victim.Name)
+		happens = func(u string) sim.Fault { return sim.Failed(at, u) }
 	}
-	sum, err := p.during(ctx, set, r.Direction, start, end, happens)
+	busy := &busiest{set: set, up: r.Direction == "up", before: make([]uint64, len(set.Uplinks))}
+	sum, err := p.during(ctx, set, r.Direction, start, end, busy.count(at-probeTime), busy.lose(at, happens))
 	if err != nil {
 		return err
 	}
@@ -34,11 +35,49 @@ func (p *simPlan) fault(ctx context.Context, set Set, name string, r *Result) er
 		r.Unplug = stall
 		return nil
 	}
+	victim := set.Uplinks[busy.victim]
 	r.Cut, r.Stall = victim.Name, stall
 	r.Left = number(sum.Mbps(at+faultSettle, end), 2)
 	r.LeftMax = number(set.leftMbps(victim), 2)
 	r.CutSlots, r.CutAt = simSlots(sum, start), number((at-start).Seconds(), 2)
 	return nil
+}
+
+// busiest takes away the uplink that carried most in the second before.
+type busiest struct {
+	set    Set
+	up     bool
+	before []uint64 // bytes of each uplink
+	victim int
+}
+
+func (b *busiest) bytes(r *sim.Run, i int) uint64 {
+	up, down := r.Line(b.set.Uplinks[i].Name)
+	if b.up {
+		return up.Bytes
+	}
+	return down.Bytes
+}
+
+func (b *busiest) count(at time.Duration) sim.Fault {
+	return sim.Fault{At: at, What: "count", Do: func(_ time.Duration, r *sim.Run) error {
+		for i := range b.before {
+			b.before[i] = b.bytes(r, i)
+		}
+		return nil
+	}}
+}
+
+func (b *busiest) lose(at time.Duration, happens func(uplink string) sim.Fault) sim.Fault {
+	return sim.Fault{At: at, What: "loss of the busiest uplink", Do: func(now time.Duration, r *sim.Run) error {
+		most := uint64(0)
+		for i, x := range b.before {
+			if n := b.bytes(r, i) - x; n > most {
+				b.victim, most = i, n
+			}
+		}
+		return happens(b.set.Uplinks[b.victim].Name).Do(now, r)
+	}}
 }
 
 // stepOne halves the rate of an uplink and doubles it again, as in the lab.
