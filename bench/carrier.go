@@ -17,6 +17,7 @@ type carrier struct {
 	onlyTCP   bool // there is no way for UDP
 	survives  bool // the loss of an uplink; others are spared the transfers in which that happens
 	multipath bool // it is the kernel's MPTCP of the LAN's own host
+	ours      bool // bondd: its memory can be asked for
 }
 
 // streamsTimeout: the interception is there before the first echo, or not at all.
@@ -38,6 +39,6 @@ func carrierOf(service string) carrier {
 		},
 		stop:     func(ctx context.Context, l *lab.Lab) error { return l.StopBond(ctx) },
 		usage:    func(ctx context.Context, l *lab.Lab) (time.Duration, error) { return l.ProcessorTime(ctx) },
-		survives: true,
+		survives: true, ours: true,
 	}
 }

@@ -2,7 +2,8 @@
 // commands `bondd bench` and `bondd demo`.
 //
 //	sets.go       the named sets of uplinks (DESIGN section 9)
-//	measure.go    what is measured on a set, in steps; watch.go: uplinks meanwhile
+//	measure.go    what is measured on a set, in steps; watch.go, memory.go:
+//	              uplinks and memory meanwhile
 //	fault.go      transfers during which something breaks
 //	transfers.go  short downloads, and requests beside a bulk download
 //	carrier.go    what carries the traffic: bondd, or one of peers.go

@@ -42,6 +42,9 @@ func TestLab(t *testing.T) {
 		if err := crossed(r); err != nil {
 			t.Fatal(err)
 		}
+		if m := r.Memory; m == nil || m.Idle <= 1 || m.Early <= 1 || m.Late <= 1 || m.After <= 1 {
+			t.Fatalf("memory: %+v", m)
+		}
 		complaints := slow(r)
 		if len(complaints) == 0 {
 			return

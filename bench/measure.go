@@ -324,7 +324,7 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	var (
 		wg     sync.WaitGroup
 		loaded lab.Pings
-		errs   [3]error
+		errs   [4]error
 	)
 	wg.Go(func() {
 		if errs[0] = sleep(ctx, b.settle); errs[0] == nil && !b.carrier.onlyTCP {
@@ -336,10 +336,11 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 			r.SparseLoaded, errs[1] = b.sparse(ctx, r.Direction == "up", b.duration)
 		}
 	})
-	watch := b.watch(ctx, r.Direction)
+	watch, remember := b.watch(ctx, r.Direction), b.watchMemory(ctx, b.settle+b.duration)
 	res, err := b.lab.TCP(ctx, b.tcp(r, b.settle+b.duration))
 	r.UplinkProfile, errs[2] = watch()
 	wg.Wait()
+	r.Memory, errs[3] = remember()
 	if err := errors.Join(append(errs[:], err, res.Err())...); err != nil {
 		return err
 	}

@@ -180,19 +180,6 @@ func (p plan) reportPlain(ctx context.Context, args []string, rounds int, asJSON
 	return exitOK
 }
 
-// memory of gateway and exit, MB.
-func memory(ctx context.Context, l *lab.Lab) (float64, error) {
-	sum := 0.0
-	for _, h := range []*lab.Host{l.Gateway, l.Exit} {
-		n, err := l.Memory(ctx, h)
-		if err != nil {
-			return 0, err
-		}
-		sum += float64(n) / 1e6
-	}
-	return sum, nil
-}
-
 func plainResult(system string, paths int, direction string, got, peer []plainRound) PlainResult {
 	pick := func(rs []plainRound, f func(plainRound) float64) []float64 {
 		out := make([]float64, len(rs))

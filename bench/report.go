@@ -67,6 +67,7 @@ type Result struct {
 	StepUp        *float64       `json:"step_up_ms,omitempty"`      // and back
 	Restart       *float64       `json:"restart_ms,omitempty"`      // after the exit was killed and started again: without an echo, or until a new stream is answered
 	Machine       *Machine       `json:"machine,omitempty"`
+	Memory        *Memory        `json:"memory_mb,omitempty"`           // during the bond's transfer
 	Profile       []float64      `json:"profile_mbps,omitempty"`        // the bond's transfer from its start, in slots of 100 ms
 	UplinkProfile [][]float64    `json:"uplink_profile_mbps,omitempty"` // what each uplink delivered meanwhile, IP bytes
 	CutSlots      []float64      `json:"cut_profile_mbps,omitempty"`    // the transfer with the cut

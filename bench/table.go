@@ -102,6 +102,9 @@ func (x Result) details() []string {
 		out = append(out, fmt.Sprintf("processors: lab %.0f %%, emulator %.0f %%, others %.0f %%; the emulator was late by %s ms (p50/p99)",
 			m.Lab*100, m.Emulator*100, m.Others*100, m.Late.show()))
 	}
+	if x.Memory != nil {
+		out = append(out, x.Memory.show())
+	}
 	out = append(out, x.Notes...)
 	if x.Void != "" {
 		out = append(out, "VOID: "+x.Void)
