@@ -31,11 +31,8 @@ func (p *plan) without(flag, text string) error {
 	return nil
 }
 
-// startKernel gives the LAN host an MPTCP endpoint on each uplink.
+// startKernel gives the LAN host an MPTCP endpoint on each uplink; they go with their namespace.
 func startKernel(ctx context.Context, l *lab.Lab) error { return l.Multipath(ctx) }
-
-// endKernel has nothing to end: the endpoints go with their namespace.
-func endKernel(context.Context, *lab.Lab) error { return nil }
 
 // noTime: what the kernel does for its own connections is nobody's processor time.
 func noTime(context.Context, *lab.Lab) (time.Duration, error) { return 0, nil }

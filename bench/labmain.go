@@ -119,6 +119,10 @@ func labMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return checkAll(ctx, c.sets, c.seed, quick, stdout, stderr)
 	}
 	p.services = append(slices.Clone(p.services), presentPeers(peers, stderr)...)
+	if len(p.services) == 0 {
+		fmt.Fprintln(stderr, "bondd bench lab: nothing is left to measure; --service and --with choose")
+		return exitUsage
+	}
 	return p.report(ctx, "bench lab", args, c.sets, c.output(Report.WriteTable), stdout, stderr)
 }
 

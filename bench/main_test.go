@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
 
@@ -14,6 +15,9 @@ import (
 // notAllowed is why no lab can be opened here; nil where one can.
 var notAllowed error
 
+// envLab makes the test binary be `bondd bench lab` with these arguments, with what main does about signals.
+const envLab = "BONDD_BENCH_TEST_LAB"
+
 // envLive makes the test binary be `bondd bench live` with these arguments.
 const envLive = "BONDD_BENCH_TEST_LIVE"
 
@@ -21,6 +25,11 @@ func TestMain(m *testing.M) {
 	lab.HostMain()
 	if args := os.Getenv(envLive); args != "" { // inside a gateway of a lab
 		os.Exit(LiveMain(context.Background(), strings.Fields(args)))
+	}
+	if args := os.Getenv(envLab); args != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		os.Exit(LabMain(ctx, strings.Fields(args)))
 	}
 	code, done, err := lab.Enter()
 	if done {

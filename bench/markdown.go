@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -38,8 +39,30 @@ func (r Report) writeMarkdown(w io.Writer) error {
 	if void > 0 {
 		fmt.Fprintf(w, "void: the machine had too little time for that run; its figures are about the machine.\n\n")
 	}
+	for _, n := range r.notes() {
+		fmt.Fprintf(w, "%s\n\n", n)
+	}
 	_, err := fmt.Fprintf(w, "Made by `%s` (%s; %d cores, %s; Linux %s).\n", r.Command, r.Version, r.Host.Cores, orUnknown(r.Host.CPU), r.Host.Kernel)
 	return err
+}
+
+// notes are the notes of all results, each once, with the sets it is of.
+func (r Report) notes() (out []string) {
+	sets := map[string][]string{}
+	for _, x := range r.Results {
+		for _, n := range x.Notes {
+			if sets[n] == nil {
+				out = append(out, n)
+			}
+			if !slices.Contains(sets[n], x.Set) {
+				sets[n] = append(sets[n], x.Set)
+			}
+		}
+	}
+	for i, n := range out {
+		out[i] = fmt.Sprintf("%s: %s.", strings.Join(sets[n], ", "), n)
+	}
+	return out
 }
 
 const docUsage = `usage: bondd bench doc FILE...

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -251,7 +252,14 @@ func (b *bench) start(ctx context.Context) error {
 		return err
 	}
 	b.say("carries packets %.1f s after its start", time.Since(begin).Seconds())
-	return nil
+	if b.carrier.note == nil {
+		return nil
+	}
+	note, err := b.carrier.note(ctx, b.lab)
+	for i := range b.results {
+		b.results[i].Notes = append(b.results[i].Notes, note)
+	}
+	return err
 }
 
 // alone measures every uplink with plain TCP, all at the same time: they share
@@ -285,7 +293,7 @@ func (b *bench) idle(ctx context.Context) error {
 		sparse [2]*Delays // down, up
 	)
 	wg.Go(func() {
-		echoes, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: b.idlePings, Wait: 2 * time.Second})
+		echoes, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: b.source(), Interval: pingInterval, Count: b.idlePings, Wait: 2 * time.Second})
 	})
 	for i := range sparse {
 		wg.Go(func() { sparse[i], errs[1+i] = b.sparse(ctx, i == 1, time.Duration(b.idlePings)*pingInterval) })
@@ -307,7 +315,7 @@ func (b *bench) sparse(ctx context.Context, up bool, d time.Duration) (*Delays, 
 	if b.carrier.onlyTCP {
 		return nil, nil
 	}
-	res, err := b.lab.UDP(ctx, lab.UDPSpec{Source: lab.LAN4, Up: up, Size: sparseSize, Mbps: sparseRate * sparseSize * 8 / 1e6, Duration: d, Linger: sparseLinger})
+	res, err := b.lab.UDP(ctx, lab.UDPSpec{Source: b.source(), Up: up, Size: sparseSize, Mbps: sparseRate * sparseSize * 8 / 1e6, Duration: d, Linger: sparseLinger})
 	return delaysOf(res.Delays), err
 }
 
@@ -328,7 +336,7 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	)
 	wg.Go(func() {
 		if errs[0] = sleep(ctx, b.settle); errs[0] == nil && !b.carrier.onlyTCP {
-			loaded, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: lab.LAN4, Interval: pingInterval, Count: int(b.duration / pingInterval), Wait: 2 * time.Second})
+			loaded, errs[0] = b.lab.Ping(ctx, lab.PingSpec{Source: b.source(), Interval: pingInterval, Count: int(b.duration / pingInterval), Wait: 2 * time.Second})
 		}
 	})
 	wg.Go(func() {
@@ -361,13 +369,27 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// tcp is a transfer from the LAN, or with the kernel's MPTCP alone from the address its host has on the first uplink.
+// tcp is a transfer from the LAN.
 func (b *bench) tcp(r *Result, d time.Duration) lab.TCPSpec {
-	spec := lab.TCPSpec{Source: lab.LAN4, Up: r.Direction == "up", Flows: r.Flows, Duration: d}
-	if b.carrier.multipath {
-		spec.Source, spec.Multipath = lab.Plain(0), true
+	return lab.TCPSpec{Source: b.source(), Up: r.Direction == "up", Flows: r.Flows, Duration: d, Multipath: b.carrier.multipath, Congestion: b.carrier.congestion}
+}
+
+// source is where the LAN host sends from: the address of the LAN; for the kernel's MPTCP alone the one it has on the first uplink, and for
+// nothing at all the one on the uplink that was the best alone.
+func (b *bench) source() netip.Addr {
+	switch {
+	case b.carrier.multipath:
+		return lab.Plain(0)
+	case b.carrier.plain:
+		best := 0
+		for i, u := range b.results[0].Uplinks {
+			if u.Alone > b.results[0].Uplinks[best].Alone {
+				best = i
+			}
+		}
+		return lab.Plain(best)
 	}
-	return spec
+	return lab.LAN4
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

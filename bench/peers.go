@@ -5,28 +5,37 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/bondd/bondd/bench/lab"
+	"github.com/bondd/bondd/endpoints/mptcp"
 )
 
-// peer is another way to carry the LAN's traffic over the lines of a lab, made of
-// programs that are installed here.
+// peer is another way to carry the LAN's traffic over the lines of a lab: the kernel's own, or made of programs that are installed here.
 type peer struct {
 	name    string
-	needs   []string // programs
+	needs   []string      // programs
+	lacks   func() string // what of the kernel is missing, "" for nothing; may be nil
 	carrier carrier
 }
 
 // peers are those the bench can set up.
 var peers = []peer{
-	// The kernel's MPTCP between the ends themselves, with CUBIC, as if the LAN's hosts stood at the uplinks.
-	{"kernel", nil, carrier{start: startKernel, stop: endKernel, usage: noTime, onlyTCP: true, survives: true, multipath: true}},
+	// Plain TCP with CUBIC over the uplink that was the best alone: a home without any of this, with echoes beside it.
+	{"plain", nil, nil, carrier{start: nothing, stop: nothing, usage: noTime, plain: true}},
+	// The kernel's MPTCP between the ends themselves, as if the LAN's hosts stood at the uplinks, with CUBIC and with BBR.
+	{"kernel", nil, lacksMPTCP, carrier{start: startKernel, stop: nothing, usage: noTime, onlyTCP: true, survives: true, multipath: true}},
+	{"kernel-bbr", nil, lacksBBR, carrier{start: startKernel, stop: nothing, usage: noTime, onlyTCP: true, survives: true, multipath: true, congestion: mptcp.BBR}},
 	// One UDP tunnel over the first uplink, with a static key: what bonds nothing, and costs what it costs.
-	{"openvpn", []string{"openvpn"}, carrier{start: startOpenVPN, stop: endPeer, usage: peerTime}},
-	// The gateway of 2014: the LAN's TCP goes by redsocks into shadowsocks, whose connections are the kernel's MPTCP.
-	{"seedstack", []string{"redsocks", "ss-local", "ss-server", "mptcpize", "nft", "ip"}, carrier{start: startSeed, stop: endPeer, usage: peerTime, onlyTCP: true}},
+	{"openvpn", []string{"openvpn"}, nil, carrier{start: startOpenVPN, stop: endPeer, usage: peerTime}},
+	// Likewise; it is a library of this program, and always there.
+	{"wireguard-go", nil, nil, carrier{start: startWireGuard, stop: stopBond, usage: bondTime}},
+	// The gateway of 2014: the LAN's TCP goes by redsocks into shadowsocks, whose connections are the kernel's MPTCP, with the congestion control
+	// that this machine has for its own: a namespace cannot have another.
+	{"seedstack", []string{"redsocks", "ss-local", "ss-server", "mptcpize", "nft", "ip"}, lacksMPTCP,
+		carrier{start: startSeed, stop: endPeer, usage: peerTime, onlyTCP: true, survives: true, note: seedNote}},
 }
 
 func peerNames() []string {
@@ -37,27 +46,52 @@ func peerNames() []string {
 	return out
 }
 
-// presentPeers leaves out, and names, those whose programs are missing.
+// absent says why a peer cannot be measured here; "" when it can.
+func (p peer) absent() string {
+	var missing []string
+	for _, program := range p.needs {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, program)
+		}
+	}
+	if len(missing) > 0 {
+		return strings.Join(missing, ", ") + " not installed"
+	}
+	if p.lacks != nil {
+		return p.lacks()
+	}
+	return ""
+}
+
+// presentPeers leaves out, and names, those that cannot be measured here.
 func presentPeers(names []string, stderr io.Writer) (out []string) {
 	for _, p := range peers {
-		var missing []string
-		for _, program := range p.needs {
-			if _, err := exec.LookPath(program); err != nil {
-				missing = append(missing, program)
-			}
+		if !slices.Contains(names, p.name) {
+			continue
 		}
-		for _, name := range names {
-			switch {
-			case name != p.name:
-			case len(missing) > 0:
-				fmt.Fprintf(stderr, "%s is absent: %s not installed\n", name, strings.Join(missing, ", "))
-			default:
-				out = append(out, name)
-			}
+		if why := p.absent(); why != "" {
+			fmt.Fprintf(stderr, "%s is absent: %s\n", p.name, why)
+			continue
 		}
+		out = append(out, p.name)
 	}
 	return out
 }
+
+func lacksMPTCP() string { return mptcp.Check().Missing }
+
+func lacksBBR() string {
+	s := mptcp.Check()
+	if s.Missing == "" && s.Congestion != mptcp.BBR {
+		return "the kernel has no BBR (modprobe tcp_bbr)"
+	}
+	return s.Missing
+}
+
+// nothing is what has to be done for what is there anyway.
+func nothing(context.Context, *lab.Lab) error { return nil }
+
+func startWireGuard(ctx context.Context, l *lab.Lab) error { return l.StartWireGuard(ctx) }
 
 // peerWait bounds the wait for the first byte through a peer.
 const peerWait = 20 * time.Second
@@ -170,4 +204,10 @@ redsocks { local_ip = 0.0.0.0; local_port = `+seedRedsocks+`; ip = 127.0.0.1; po
 		}
 	}
 	return fmt.Errorf("nothing has come through within %v: %w", peerWait, last)
+}
+
+// seedNote says with which congestion control the programs send.
+func seedNote(ctx context.Context, l *lab.Lab) (string, error) {
+	name, err := l.Exit.Run(ctx, lab.Command{Argv: []string{"cat", "/proc/sys/net/ipv4/tcp_congestion_control"}})
+	return "seedstack's programs send with the congestion control of this machine: " + strings.TrimSpace(name), err
 }

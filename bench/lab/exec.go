@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Command is a program to run inside a host. It dies with the host.
@@ -97,7 +99,7 @@ func (h *host) endPrograms(context.Context, struct{}) (struct{}, error) {
 	h.programs.mu.Lock()
 	var all []chan struct{}
 	for cmd, ended := range h.programs.running {
-		cmd.Process.Kill()
+		unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // with what it has started: each has a group of its own
 		all = append(all, ended)
 	}
 	h.programs.mu.Unlock()
