@@ -3,6 +3,8 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -10,9 +12,20 @@ import (
 	"strings"
 )
 
-// writeMarkdown is the table for a page of the documentation.
+// writeMarkdown is the table for a page of the documentation. What was the same for all rows stands below it.
 func (r Report) writeMarkdown(w io.Writer) error {
-	shown := r.shownColumns()
+	var same []string
+	shown := slices.DeleteFunc(r.shownColumns(), func(c column) bool {
+		if !slices.Contains([]string{"service", "dir", "flows"}, c.head) || len(r.Results) < 2 {
+			return false
+		}
+		cell := c.cell(r.Results[0])
+		if slices.ContainsFunc(r.Results, func(x Result) bool { return c.cell(x) != cell }) {
+			return false
+		}
+		same = append(same, c.head+" "+cell)
+		return true
+	})
 	row := func(cell func(column) string) {
 		fmt.Fprint(w, "|")
 		for _, c := range shown {
@@ -36,6 +49,9 @@ func (r Report) writeMarkdown(w io.Writer) error {
 		})
 	}
 	fmt.Fprintln(w)
+	if len(same) > 0 {
+		fmt.Fprintf(w, "All: %s.\n\n", strings.Join(same, ", "))
+	}
 	if void > 0 {
 		fmt.Fprintf(w, "void: the machine had too little time for that run; its figures are about the machine.\n\n")
 	}
@@ -65,13 +81,14 @@ func (r Report) notes() (out []string) {
 	return out
 }
 
-const docUsage = `usage: bondd bench doc FILE...
+const docUsage = `usage: bondd bench doc [--only COMMAND] FILE...
 
 Makes the tables of documentation pages anew. A table stands between a line
 
   <!-- bondd bench lab --set V+A -->
 
-with its command, lab or sim, and a line <!-- end -->.
+with its command, lab or sim, and a line <!-- end -->. With --only the tables are
+made whose command begins so, as "sim" or "lab --set V+A"; the others are left.
 
 `
 
@@ -88,20 +105,29 @@ func DocMain(ctx context.Context, args []string) int {
 }
 
 func docMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		fmt.Fprint(stderr, docUsage)
+	f := flag.NewFlagSet("bondd bench doc", flag.ContinueOnError)
+	only := f.String("only", "", "")
+	f.SetOutput(stderr)
+	f.Usage = func() { fmt.Fprint(stderr, docUsage) }
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	} else if err != nil {
+		return exitUsage
+	}
+	if f.NArg() == 0 {
+		f.Usage()
 		return exitUsage
 	}
 	if code, done := enter(stderr, "bondd bench doc"); done {
 		return code
 	}
-	for _, name := range args {
+	for _, name := range f.Args() {
 		text, err := os.ReadFile(name)
 		if err == nil {
-			text, err = remake(text, func(command []string) ([]byte, error) { return docTable(ctx, command, stderr) })
+			text, err = remake(text, *only, func(command []string) ([]byte, error) { return docTable(ctx, command, stderr) })
 		}
-		if err == nil {
-			err = os.WriteFile(name, text, 0o644)
+		if text != nil {
+			err = errors.Join(err, os.WriteFile(name, text, 0o644))
 		}
 		if err != nil {
 			fmt.Fprintf(stderr, "bondd bench doc: %s: %v\n", name, err)
@@ -125,10 +151,12 @@ func docTable(ctx context.Context, command []string, stderr io.Writer) ([]byte, 
 	return out.Bytes(), nil
 }
 
-// remake replaces every table of a page by what its command prints.
-func remake(page []byte, run func(command []string) ([]byte, error)) ([]byte, error) {
+// remake replaces the tables of a page by what their commands print: those whose command begins with only. A table whose command fails stays as it
+// was; the page is returned with the error.
+func remake(page []byte, only string, run func(command []string) ([]byte, error)) ([]byte, error) {
 	var out bytes.Buffer
-	open := ""
+	open, keep, made := "", false, 0
+	var failed []error
 	for line := range strings.Lines(string(page)) {
 		trimmed := strings.TrimSpace(line)
 		rest, begins := strings.CutPrefix(trimmed, docBegin)
@@ -141,20 +169,29 @@ func remake(page []byte, run func(command []string) ([]byte, error)) ([]byte, er
 			if len(command) == 0 || !strings.HasSuffix(rest, docClose) {
 				return nil, fmt.Errorf("%q is not a command", trimmed)
 			}
+			out.WriteString(line)
+			if keep = !strings.HasPrefix(rest, only); keep {
+				break
+			}
+			made++
 			table, err := run(command)
 			if err != nil {
-				return nil, err
+				failed, keep = append(failed, err), true
+				break
 			}
-			fmt.Fprintf(&out, "%s\n%s", line, table)
+			fmt.Fprintf(&out, "\n%s\n", table)
 		case trimmed == docEnd:
-			open = ""
-			out.WriteString("\n" + line)
-		case open == "":
+			open, keep = "", false
+			out.WriteString(line)
+		case open == "" || keep:
 			out.WriteString(line)
 		}
 	}
 	if open != "" {
 		return nil, fmt.Errorf("%q has no %q", open, docEnd)
 	}
-	return out.Bytes(), nil
+	if made == 0 && only != "" {
+		return nil, fmt.Errorf("no table has a command that begins with %q", only)
+	}
+	return out.Bytes(), errors.Join(failed...)
 }

@@ -55,6 +55,7 @@ type Result struct {
 	CPU      *float64 `json:"cpu_s_per_gb,omitempty"`   // of both daemons, per 10^9 bytes of payload
 
 	// Beyond DESIGN section 8:
+	Offered       *float64       `json:"offered_mbps,omitempty"`     // what a flow sends that heeds nothing: "bench sim --traffic udp"
 	SparseIdle    *Delays        `json:"sparse_idle_ms,omitempty"`   // one-way delay of a UDP flow of 50 packets a second, nothing else on the lines
 	SparseLoaded  *Delays        `json:"sparse_loaded_ms,omitempty"` // the same during the transfer
 	Uplinks       []UplinkResult `json:"uplinks,omitempty"`

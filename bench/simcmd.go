@@ -120,6 +120,8 @@ func (p *simPlan) say(r Result) {
 	switch {
 	case r.Error != "":
 		fmt.Fprintf(p.progress, "%s, %s, %s: %s\n", r.Set, r.Service, r.Direction, r.Error)
+	case r.Offered != nil:
+		fmt.Fprintf(p.progress, "%s, %s, %s: %.1f Mb/s, %.0f %% of the %.1f that are offered\n", r.Set, r.Service, r.Direction, *r.Bond, *r.Bond / *r.Offered * 100, *r.Offered)
 	case r.Bond != nil:
 		fmt.Fprintf(p.progress, "%s, %s, %s: %.1f Mb/s, %.0f %% of the limit of %.1f\n", r.Set, r.Service, r.Direction, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
 	}
@@ -189,8 +191,11 @@ func (p *simPlan) transfer(set Set, direction string, start time.Duration) []sim
 // simOffered is the share of the sum of the rates at which datagrams are paced.
 const simOffered = 0.8
 
-// alone measures each uplink with plain TCP.
+// alone measures each uplink with plain TCP, which is nothing to compare datagrams with.
 func (p *simPlan) alone(ctx context.Context, set Set, settle time.Duration, r *Result) error {
+	if p.traffic == "udp" {
+		return nil
+	}
 	for i, u := range set.Uplinks {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -257,11 +262,11 @@ func (p *simPlan) bond(ctx context.Context, set Set, settle time.Duration, r *Re
 	r.Idle, r.Loaded = delaysOf(idle), delaysOf(loaded)
 	r.Profile = simSlots(sum, start)
 	if p.traffic == "udp" {
-		// What the flows offer is the limit here, not what the lines could.
-		r.Limit = 0
+		offered := 0.0
 		for _, f := range run.Flows[:p.flows] {
-			r.Limit += f.Offered()
+			offered += f.Offered()
 		}
+		r.Offered = number(offered, 2)
 	}
 	return nil
 }
