@@ -113,6 +113,18 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// Progress says how much is done, and what is left.
+func TestProgress(t *testing.T) {
+	var out strings.Builder
+	c := &clock{w: &out, total: 200 * time.Second}
+	b := plan{progress: &out, clock: c}.bench(Sets()[0], "packet", true)
+	c.done = 50 * time.Second
+	b.say("something")
+	if want := "[ 25 %, 2m30s left] " + Sets()[0].Name + ", packet: something\n"; out.String() != want {
+		t.Errorf("it says %q, want %q", out.String(), want)
+	}
+}
+
 func TestFollowed(t *testing.T) {
 	var s lab.Series
 	for at := time.Duration(0); at < 10*time.Second; at += lab.Bin {

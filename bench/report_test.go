@@ -29,6 +29,7 @@ func TestReportJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got struct {
+		Schema           int
 		Command, Version string
 		Host             map[string]any
 		Results          []map[string]any
@@ -36,7 +37,7 @@ func TestReportJSON(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Command != "bondd bench lab --set V+A" || got.Version == "" || got.Host["cores"] == nil || len(got.Results) != 2 {
+	if got.Schema != schemaVersion || got.Command != "bondd bench lab --set V+A" || got.Version == "" || got.Host["cores"] == nil || len(got.Results) != 2 {
 		t.Errorf("head of the report: %+v", got)
 	}
 	full := got.Results[0]
