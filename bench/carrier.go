@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/bondd/bondd/bench/lab"
@@ -16,12 +17,13 @@ type carrier struct {
 	usage func(context.Context, *lab.Lab) (time.Duration, error)
 	// note is what a reader has to know of its figures; may be nil.
 	note       func(context.Context, *lab.Lab) (string, error)
-	onlyTCP    bool   // there is no way for UDP
-	survives   bool   // the loss of an uplink; others are spared the transfers in which that happens
-	plain      bool   // it is nothing: what is sent goes over the uplink that was the best alone
-	multipath  bool   // it is the kernel's MPTCP of the LAN's own host
-	ours       bool   // bondd: its memory can be asked for
-	congestion string // of the measured TCP; "" is lab.DefaultCongestion
+	warm       time.Duration // that its start takes, beyond startTime
+	onlyTCP    bool          // there is no way for UDP
+	survives   bool          // the loss of an uplink; others are spared the transfers in which that happens
+	plain      bool          // it is nothing: what is sent goes over the uplink that was the best alone
+	multipath  bool          // it is the kernel's MPTCP of the LAN's own host
+	ours       bool          // bondd: its memory can be asked for
+	congestion string        // of the measured TCP; "" is lab.DefaultCongestion
 }
 
 // streamsTimeout: the interception is there before the first echo, or not at all.
@@ -34,7 +36,7 @@ func carrierOf(service string) carrier {
 			return p.carrier
 		}
 	}
-	return carrier{
+	c := carrier{
 		start: func(ctx context.Context, l *lab.Lab) error {
 			if err := l.StartBond(ctx); err != nil || service == "packet" {
 				return err
@@ -46,6 +48,50 @@ func carrierOf(service string) carrier {
 		survives: true,
 		ours:     true,
 	}
+	if service == "auto" {
+		plain := c.start
+		c.start = func(ctx context.Context, l *lab.Lab) error {
+			if err := plain(ctx, l); err != nil {
+				return err
+			}
+			return untilChosen(ctx, l)
+		}
+		c.warm, c.note = choiceTime, choiceNote
+	}
+	return c
+}
+
+// The gateway chooses between streams and the kernel's MPTCP by what it has seen of its paths, which takes traffic and some seconds: what is measured
+// is what it has settled on, not the way there.
+const (
+	choiceTime  = 10 * time.Second
+	choiceRound = 2 * time.Second
+)
+
+// untilChosen downloads until the gateway has chosen MPTCP, or for so long that it would have.
+func untilChosen(ctx context.Context, l *lab.Lab) error {
+	for range choiceTime / choiceRound {
+		if _, err := l.TCP(ctx, lab.TCPSpec{Source: lab.LAN4, Flows: 1, Duration: choiceRound}); err != nil {
+			return err
+		}
+		st, err := l.Status(ctx, l.Gateway)
+		if err != nil {
+			return err
+		}
+		if st.Carriers != nil && st.Carriers.InUse == "mptcp" {
+			return nil
+		}
+	}
+	return nil
+}
+
+// choiceNote says what the gateway has chosen.
+func choiceNote(ctx context.Context, l *lab.Lab) (string, error) {
+	st, err := l.Status(ctx, l.Gateway)
+	if err != nil || st.Carriers == nil {
+		return "", err
+	}
+	return fmt.Sprintf("auto chose %s: %s", st.Carriers.InUse, st.Carriers.Why), nil
 }
 
 func stopBond(ctx context.Context, l *lab.Lab) error { return l.StopBond(ctx) }

@@ -174,7 +174,7 @@ func (b *bench) steps() (out []step) {
 			}
 		}
 	}
-	out = append(out, step{0, nil, "start", b.start})
+	out = append(out, step{b.carrier.warm, nil, "start", b.start})
 	idle := time.Duration(b.idlePings) * pingInterval
 	if !b.carrier.onlyTCP {
 		out = append(out, step{idle + sparseLinger, &b.results[0], "idle", b.idle})
@@ -251,12 +251,15 @@ func (b *bench) start(ctx context.Context) error {
 	if err := b.carrier.start(ctx, b.lab); err != nil {
 		return err
 	}
-	b.say("carries packets %.1f s after its start", time.Since(begin).Seconds())
+	b.say("ready %.1f s after its start", time.Since(begin).Seconds())
 	if b.carrier.note == nil {
 		return nil
 	}
 	note, err := b.carrier.note(ctx, b.lab)
 	for i := range b.results {
+		if note == "" {
+			break
+		}
 		b.results[i].Notes = append(b.results[i].Notes, note)
 	}
 	return err

@@ -103,6 +103,11 @@ func TestSteps(t *testing.T) {
 	if got := p.takes(sets[0]); got < 4*time.Minute || got > 6*time.Minute {
 		t.Errorf("it takes %v", got)
 	}
+	one, other := p, p
+	one.services, other.services = []string{"stream"}, []string{"auto"}
+	if got, want := other.takes(sets[0]), one.takes(sets[0])+choiceTime; got != want {
+		t.Errorf("auto, which chooses first, takes %v, want %v", got, want)
+	}
 	quick := plan{services: strings.Split(labDefault, ","), directions: p.directions, flows: []int{1}, duration: 3 * time.Second, settle: 2 * time.Second, idlePings: 50}
 	both, err := FindSets("equal,demo")
 	if err != nil {
