@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/bondd/bondd/bench/lab"
@@ -97,3 +98,26 @@ func choiceNote(ctx context.Context, l *lab.Lab) (string, error) {
 func stopBond(ctx context.Context, l *lab.Lab) error { return l.StopBond(ctx) }
 
 func bondTime(ctx context.Context, l *lab.Lab) (time.Duration, error) { return l.ProcessorTime(ctx) }
+
+// tcp is a transfer from the LAN.
+func (b *bench) tcp(r *Result, d time.Duration) lab.TCPSpec {
+	return lab.TCPSpec{Source: b.source(), Up: r.Direction == "up", Flows: r.Flows, Duration: d, Multipath: b.carrier.multipath, Congestion: b.carrier.congestion}
+}
+
+// source is where the LAN host sends from: the address of the LAN; for the kernel's MPTCP alone the one it has on the first uplink, and for
+// nothing at all the one on the uplink that was the best alone.
+func (b *bench) source() netip.Addr {
+	switch {
+	case b.carrier.multipath:
+		return lab.Plain(0)
+	case b.carrier.plain:
+		best := 0
+		for i, u := range b.results[0].Uplinks {
+			if u.Alone > b.results[0].Uplinks[best].Alone {
+				best = i
+			}
+		}
+		return lab.Plain(best)
+	}
+	return lab.LAN4
+}

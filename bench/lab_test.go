@@ -14,12 +14,7 @@ import (
 // about speed: it is made again, and in the end skipped. Figures come from
 // `bondd bench lab`.
 func TestLab(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in real time; skipped with -short")
-	}
-	if notAllowed != nil {
-		t.Skip(notAllowed)
-	}
+	needLab(t)
 	sets, err := FindSets("equal")
 	if err != nil {
 		t.Fatal(err)

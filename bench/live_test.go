@@ -13,12 +13,7 @@ import (
 // TestLive runs `bondd bench live` on the gateway of a lab: each uplink by itself, then both services, both
 // ways. How fast it went is the machine's business.
 func TestLive(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in real time; skipped with -short")
-	}
-	if notAllowed != nil {
-		t.Skip(notAllowed)
-	}
+	needLab(t)
 	fast := link.Config{Rate: 20e6, Delay: 5 * time.Millisecond, Queue: 50 * time.Millisecond}
 	l, err := lab.Open(t.Context(), lab.Config{Uplinks: []lab.Uplink{{Name: "line0", Link: fast}, {Name: "line1", Link: fast}}, Seed: 1, Streams: true, Bench: true})
 	if err != nil {

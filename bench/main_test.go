@@ -42,3 +42,14 @@ func TestMain(m *testing.M) {
 	notAllowed = err
 	os.Exit(m.Run())
 }
+
+// needLab skips a test where it cannot run or takes too long.
+func needLab(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs in real time; skipped with -short")
+	}
+	if notAllowed != nil {
+		t.Skip(notAllowed)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -370,29 +369,6 @@ func (b *bench) bond(ctx context.Context, r *Result) error {
 	}
 	b.say("%s, %d flows: %.1f Mb/s, %.0f %% of the limit of %.1f", r.Direction, r.Flows, *r.Bond, *r.Bond/r.Limit*100, r.Limit)
 	return nil
-}
-
-// tcp is a transfer from the LAN.
-func (b *bench) tcp(r *Result, d time.Duration) lab.TCPSpec {
-	return lab.TCPSpec{Source: b.source(), Up: r.Direction == "up", Flows: r.Flows, Duration: d, Multipath: b.carrier.multipath, Congestion: b.carrier.congestion}
-}
-
-// source is where the LAN host sends from: the address of the LAN; for the kernel's MPTCP alone the one it has on the first uplink, and for
-// nothing at all the one on the uplink that was the best alone.
-func (b *bench) source() netip.Addr {
-	switch {
-	case b.carrier.multipath:
-		return lab.Plain(0)
-	case b.carrier.plain:
-		best := 0
-		for i, u := range b.results[0].Uplinks {
-			if u.Alone > b.results[0].Uplinks[best].Alone {
-				best = i
-			}
-		}
-		return lab.Plain(best)
-	}
-	return lab.LAN4
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -49,17 +49,6 @@ func TestPeersAreMeasuredAsFarAsTheyGo(t *testing.T) {
 	}
 }
 
-// needLab skips a test where it cannot run or takes too long.
-func needLab(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("runs in real time; skipped with -short")
-	}
-	if notAllowed != nil {
-		t.Skip(notAllowed)
-	}
-}
-
 // TestPeersCarry sends TCP through every peer that can be had here, for a second over two fast lines. It goes through the peer and not around it:
 // what bonds uses both lines and what does not uses one, programs spend processor time on it, and once they have ended nothing comes through.
 func TestPeersCarry(t *testing.T) {
