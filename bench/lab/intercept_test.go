@@ -19,6 +19,8 @@ func init() {
 		"test.connect":   op(testConnect),
 		"test.associate": op(testAssociate),
 		"test.echo":      op(testEcho),
+		"test.whom":      op(testWhom),
+		"test.ask":       op(testAsk),
 	}
 }
 
