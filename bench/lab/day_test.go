@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -13,12 +15,20 @@ import (
 	"github.com/bondd/bondd/endpoints"
 )
 
+// dayFull has TestDay wait as long as a home may have to.
+var dayFull = flag.Bool("day.full", false, "TestDay: the exit is out of reach for the first minute, and everything returns to it in the evening")
+
 // The uplinks of TestDay.
 const (
 	dayADSL = iota
 	dayModem
 	dayUMTS
 )
+
+// dayGuest is a host of the LAN for which there is a rule, and dayServer tells by whom it is reached.
+const dayGuest = "192.168.77.3"
+
+var dayServer = netip.AddrPortFrom(Server4, 80)
 
 // day is a home on which everything happens that happens in a year.
 type day struct {
@@ -39,8 +49,11 @@ const dayWatch = `table inet daywatch {
 `
 
 // TestDay has a home go through a late modem, an exit that is out of reach at first, a new address, a modem that comes back under another name, 3G when all
-// else is dead, its quota, a relay that dies, and an exit that dies and comes back. The gateway is one process all the while, nothing of the LAN
-// leaves by an uplink in the clear, and a download goes on for as long as there is an exit.
+// else is dead, its quota, a relay that dies, and an exit that dies, is replaced by another one, and comes back. The gateway is one process all the
+// while, nothing of the LAN leaves by an uplink in the clear, and a download goes on for as long as its exit lives.
+//
+// With -day.full, which takes three minutes, it goes as slowly as it may: the exit is out of reach for a minute at first, and when it is back, everything
+// returns to it after the minute that it has to last.
 func TestDay(t *testing.T) {
 	needLab(t)
 	for _, program := range []string{"nft", "ip"} {
@@ -48,18 +61,25 @@ func TestDay(t *testing.T) {
 			t.Skip("it takes nft to watch the uplinks, and ip to replug a modem:", err)
 		}
 	}
-	l := openLab(t, Config{Seed: 1, Home: &Home{Relays: 1}, Uplinks: []Uplink{
+	l := openLab(t, Config{Seed: 1, Home: &Home{Relays: 2}, Uplinks: []Uplink{
 		{"adsl", link.Config{Rate: 8e6, Delay: 12 * time.Millisecond, Queue: 100 * time.Millisecond}},
 		{"modem", link.Config{Rate: 8e6, Delay: 20 * time.Millisecond, Queue: 100 * time.Millisecond}},
 		{"umts", link.Config{Rate: 3e6, Delay: 50 * time.Millisecond, Queue: 200 * time.Millisecond}},
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	unreachable, limit := time.Duration(0), 2*time.Minute
+	if *dayFull {
+		unreachable, limit = time.Minute, 5*time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	d := &day{l, t, ctx}
 	var err error
-	if l.keys, err = newKeys(); err != nil {
-		t.Fatal(err)
-	}
+	l.keys, err = newKeys()
+	d.must(err)
+	second, err := newKeys()
+	d.must(err)
+	d.must(l.LAN.net(ctx, addr(lanIf, dayGuest+"/24")))
+	d.must(l.Server.call(ctx, "test.whom", []netip.AddrPort{dayServer}, nil))
 	watch, err := l.Gateway.File(ctx, "day.nft", dayWatch)
 	d.must(err)
 	d.on(l.Gateway, "nft -f "+watch)
@@ -71,10 +91,14 @@ func TestDay(t *testing.T) {
 
 	// Morning: no modem yet, and nothing answers where the exit should be.
 	d.must(l.Unplug(ctx, dayModem))
-	d.must(l.startRelays(ctx))
+	relay, there := l.Relays[0], l.Relays[1] // where the second exit is going to be
+	d.must(l.startDaemon(ctx, relay, "", func(string) string { return fmt.Sprintf("role = \"relay\"\nexit.address = %q\n", remote(0)) }))
 	started := time.Now()
 	d.must(l.startDaemon(ctx, l.Gateway, l.keys.gateway, func(key string) string {
-		return "state_dir = \"" + runDir + "/state\"\n" + gatewayConfig(key, l.keys.exitPublic, 1, true, "bond", `relays = ["`+relayAddr(0).String()+"\"]\n", "") +
+		return fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\nstate_dir = %q\n[stream]\nmode = \"bond\"\n", key, runDir+"/state") +
+			fmt.Sprintf("[[exit]]\nname = \"first\"\naddress = %q\nrelays = %q\nkey = %q\nfailover_after = \"2s\"\n", remote(0), relayAddr(0), l.keys.exitPublic) +
+			fmt.Sprintf("[[exit]]\nname = \"second\"\naddress = %q\nkey = %q\n", relayAddr(1), second.exitPublic) +
+			fmt.Sprintf("[[rule]]\nsource = %q\nexit = \"first\"\n", dayGuest) +
 			"[[uplink]]\ninterface = \"adsl\"\n[[uplink]]\nname = \"modem\"\ninterface = \"modem*\"\n" +
 			"[[uplink]]\ninterface = \"umts\"\nmode = \"backup\"\nquota = \"1MB\"\n"
 	}))
@@ -85,20 +109,16 @@ func TestDay(t *testing.T) {
 	if r, err := l.TCP(ctx, TCPSpec{Source: LAN4, Flows: 1, Duration: 500 * time.Millisecond}); err == nil && r.Err() == nil {
 		t.Error("without an exit a connection of the LAN reached the server")
 	}
+	d.must(pause(ctx, unreachable-time.Since(started)))
 	d.must(l.StartExit(ctx))
+	reached := time.Now()
 	d.must(l.WaitBond(ctx, bondTimeout))
+	t.Logf("the exit was out of reach for %v; an echo came back %v after it was there", reached.Sub(started).Round(time.Second), time.Since(reached).Round(time.Millisecond))
 
 	// From here on something is downloaded.
-	const lasts = 18 * time.Second
+	const lasts = 20 * time.Second
 	begin := time.Now()
-	download := make(chan error, 1)
-	go func() { // ends with the transfer, which is waited for below
-		r, err := l.TCP(ctx, TCPSpec{Source: LAN4, Flows: 1, Duration: lasts})
-		if err == nil {
-			err = r.Err()
-		}
-		download <- err
-	}()
+	download := d.download(lasts)
 	d.carries(dayADSL, 200e3)
 
 	d.must(l.Plug(ctx, dayModem)) // late
@@ -130,19 +150,44 @@ func TestDay(t *testing.T) {
 	d.must(l.Restore(ctx, dayADSL))
 	d.must(l.Restore(ctx, dayModem))
 	d.carries(dayADSL, 200e3)
-	d.must(l.stopRelays(ctx))
+	d.must(relay.call(ctx, "daemon.stop", stopArgs{}, nil))
 	d.until("the paths by the relay are given up", func(st *endpoints.Status) bool { return !throughRelay(st) })
 	d.carries(dayADSL, 200e3)
 	happened := time.Since(begin)
 
-	// Evening: the download ends in its own time, and the exit is started again.
+	// Evening: the download ends in its own time. The exit dies, and everything leaves by the second one.
 	if err := <-download; err != nil {
 		t.Errorf("the download: %v", l.Explain(err))
 	}
+	d.leavesBy("first", "first")
+	d.must(l.startDaemon(ctx, there, second.exit, func(key string) string { return exitConfig(key, l.keys.gatewayPublic, false) }))
 	d.must(l.Kill(ctx, l.Exit))
-	d.must(l.StartExit(ctx))
+	d.until("the second exit takes over", func(st *endpoints.Status) bool { return st.Exits[1].InUse && st.Rules[0].By == "default" })
 	d.must(l.WaitBond(ctx, bondTimeout))
-	d.carriesAgain()
+	d.leavesBy("second", "second")
+
+	// It comes back: at once for what a rule sends there, and for the rest when it has lasted a minute. Neither ends what goes by the second one.
+	evening := 6 * time.Second
+	if *dayFull {
+		evening = 80 * time.Second
+	}
+	download = d.download(evening)
+	d.carries(dayADSL, 200e3)
+	d.must(l.StartExit(ctx))
+	d.until("the first exit is used by its rule", func(st *endpoints.Status) bool { return st.Rules[0].By == "first" })
+	d.leavesBy("second", "first")
+	if *dayFull {
+		d.within(70*time.Second, "everything leaves by the first exit", func(st *endpoints.Status) bool { return st.Exits[0].InUse })
+		d.must(l.WaitBond(ctx, bondTimeout))
+		d.leavesBy("first", "first")
+	}
+	d.until("both sessions live", func(st *endpoints.Status) bool {
+		return len(st.Sessions) == 2 && st.Sessions[0].Alive && st.Sessions[1].Alive
+	})
+	d.carries(dayADSL, 200e3)
+	if err := <-download; err != nil {
+		t.Errorf("the download by the second exit: %v", l.Explain(err))
+	}
 
 	st, err := l.Status(ctx, l.Gateway)
 	d.must(err)
@@ -155,7 +200,7 @@ func TestDay(t *testing.T) {
 	if clear := d.counted("clear"); clear != 0 {
 		t.Errorf("%d packets have left by uplinks in the clear", clear)
 	}
-	for _, h := range []*Host{l.Gateway, l.Exit} {
+	for _, h := range []*Host{l.Gateway, l.Exit, there} {
 		if err := h.call(ctx, "daemon.stop", stopArgs{}, nil); err != nil {
 			t.Error(err)
 		}
@@ -183,8 +228,13 @@ func (d *day) on(h *Host, script string) string {
 // until waits for the gateway's status to be so.
 func (d *day) until(what string, is func(st *endpoints.Status) bool) {
 	d.t.Helper()
+	d.within(20*time.Second, what, is)
+}
+
+func (d *day) within(limit time.Duration, what string, is func(st *endpoints.Status) bool) {
+	d.t.Helper()
 	begin := time.Now()
-	for time.Since(begin) < 20*time.Second {
+	for time.Since(begin) < limit {
 		if st, err := d.Status(d.ctx, d.Gateway); err == nil && is(st) {
 			d.t.Logf("%s: after %v", what, time.Since(begin).Round(time.Millisecond))
 			return
@@ -206,14 +256,34 @@ func (d *day) carries(uplink int, bytes uint64) {
 	})
 }
 
-// carriesAgain makes a short download.
-func (d *day) carriesAgain() {
+// download has the LAN download for so long; how it ended is sent.
+func (d *day) download(lasts time.Duration) <-chan error {
+	done := make(chan error, 1)
+	go func() { // ends with the transfer, which the test waits for
+		r, err := d.TCP(d.ctx, TCPSpec{Source: LAN4, Flows: 1, Duration: lasts})
+		if err == nil {
+			err = r.Err()
+		}
+		done <- err
+	}()
+	return done
+}
+
+// leavesBy wants to see new connections and packets leave by these exits: those of the LAN, and those of its guest, whom the rule is for.
+func (d *day) leavesBy(lan, guest string) {
 	d.t.Helper()
-	r, err := d.TCP(d.ctx, TCPSpec{Source: LAN4, Flows: 1, Duration: time.Second})
-	if err == nil {
-		err = r.Err()
+	var questions []asking
+	for _, from := range []string{LAN4.String(), dayGuest} {
+		questions = append(questions, who("tcp "+from+" "+dayServer.String()), who("udp "+from+" "+dayServer.String()))
 	}
-	d.must(err)
+	var got []string
+	d.must(d.LAN.call(d.ctx, "test.ask", questions, &got))
+	names := map[string]string{"198.18.1.1": "first", relayAddr(1).String(): "second"}
+	for i, want := range []string{lan, lan, guest, guest} {
+		if names[got[i]] != want {
+			d.t.Errorf("%s from %v leaves by %q, want the %s exit", questions[i].Network, questions[i].From, got[i], want)
+		}
+	}
 }
 
 // counted is what a rule of dayWatch has counted.
