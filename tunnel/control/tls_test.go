@@ -111,6 +111,17 @@ func TestWallClockDoesNotMatter(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("exit in %d: %v", there.Year(), err)
 		}
+		// A carrier's handshake is the same with another protocol.
+		carrier := client1.Clone()
+		carrier.NextProtos = []string{carrierALPN}
+		c, s = tcpPair(t)
+		go func() { done <- handshake(tls.Server(s, exit)) }()
+		if err := handshake(tls.Client(c, carrier)); err != nil {
+			t.Errorf("a carrier of a gateway in %d: %v", here.Year(), err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("a carrier at an exit in %d: %v", there.Year(), err)
+		}
 	}
 	common, err := commonConfig(gateway)
 	if err != nil {
