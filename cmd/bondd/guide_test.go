@@ -109,7 +109,7 @@ func TestHome2014Names(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests []byte
-	for _, room := range []string{"bench/lab", "cmd/bondd", "endpoints", "endpoints/*"} {
+	for _, room := range []string{"bench/lab", "cmd/bondd", "endpoints", "endpoints/*", "tunnel/control"} {
 		files, err := filepath.Glob(filepath.Join(root(t), room, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)
