@@ -101,6 +101,33 @@ func TestDeadLineIsRedialled(t *testing.T) {
 	}
 }
 
+// A line that fails again and again, and comes back each time, is not dead.
+func TestFlappingLineIsDegraded(t *testing.T) {
+	h := &hookTest{}
+	inWorld(t, func(w *world) {
+		w.gateway.cfg.Uplinks = []config.Uplink{{Interface: "one", Name: "dsl", Hooks: watchdogHooks}, {Interface: "two"}}
+		w.gateway.h.newHook = func(func(hook.Result)) hookRunner { return h }
+	}, func(w *world) {
+		w.waitEcho(5 * time.Second)
+		time.Sleep(10 * time.Second)
+		h.take()
+		for i := range uint32(flapsBad) {
+			w.setCut(true, "one")
+			w.echo(i, time.Second) // so that it is noticed
+			time.Sleep(time.Second)
+			w.setCut(false, "one")
+			time.Sleep(10 * time.Second)
+		}
+		if got, env := h.take(); got != "bad" || !slices.Contains(env, "BONDD_EVENT=degraded") || !slices.Contains(env, "BONDD_LINK=up") {
+			t.Errorf("told %q, with %q", got, env)
+		}
+		time.Sleep(flapWindow)
+		if got, _ := h.take(); got != "up" {
+			t.Errorf("a minute later: %q", got)
+		}
+	})
+}
+
 // When the exit is dead, no line is: unless its probe target says so.
 func TestDeadExitIsNoDeadLine(t *testing.T) {
 	one, two := &hookTest{}, &hookTest{}
