@@ -186,7 +186,7 @@ func TestCarriedRefusal(t *testing.T) {
 // One dialer of a gateway is held to max_streams, by default too; what comes by carriers is dialled by it as the streams of the session are.
 func TestCarriedCountsAsStream(t *testing.T) {
 	for set, want := range map[int]int{0: defaultStreams, 2: 2} {
-		if got := dialOptions(&config.Stream{MaxStreams: set}, &config.Gateway{}).MaxOpen; got != want {
+		if got := dialOptions(config.Stream{MaxStreams: set}).MaxOpen; got != want {
 			t.Errorf("max_streams %d: the dialer opens %d", set, got)
 		}
 	}

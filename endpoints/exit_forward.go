@@ -105,8 +105,8 @@ func (x *exit) acceptForward(p *forwardPort, port uint16, live *atomic.Int64) {
 			continue
 		}
 		conn, ok := c.(dial.Conn)
-		a := x.currentOf(p.to)
-		if !ok || a == nil || live.Load() >= int64(cmp.Or(x.config().Stream.MaxStreams, defaultStreams)/forwardShare) {
+		a, g := x.currentOf(p.to), x.gatewayOf(p.to)
+		if !ok || a == nil || g == nil || live.Load() >= int64(cmp.Or(x.config().Stream.Of(g).MaxStreams, defaultStreams)/forwardShare) {
 			abort(c)
 			continue
 		}

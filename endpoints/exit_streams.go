@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net"
-	"net/netip"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -62,10 +61,10 @@ func (x *exit) makeDialers(cfg, old *config.Config) (dialers, error) {
 		return made, nil
 	}
 	for _, g := range cfg.Gateways {
-		options := dialOptions(&cfg.Stream, &g)
+		options := dialOptions(cfg.Stream.Of(&g))
 		if had := x.streams.dialerOf(g.Key); old != nil && had != nil {
 			for _, o := range old.Gateways {
-				if o.Key == g.Key && reflect.DeepEqual(dialOptions(&old.Stream, &o), options) {
+				if o.Key == g.Key && reflect.DeepEqual(dialOptions(old.Stream.Of(&o)), options) {
 					made[g.Key] = had
 				}
 			}
@@ -86,18 +85,17 @@ func (x *exit) makeDialers(cfg, old *config.Config) (dialers, error) {
 
 // dialOptions are what the configuration allows a gateway. Connections of its session and of its carriers are dialled by the same dialer, so
 // max_streams holds for both together.
-func dialOptions(s *config.Stream, g *config.Gateway) dial.Options {
-	o := dial.Options{Deny: s.Deny, MaxOpen: cmp.Or(s.MaxStreams, defaultStreams), Rate: float64(s.MaxRate)}
-	o.Allow = append(append([]netip.Prefix(nil), s.Allow...), g.Allow...)
+func dialOptions(s config.Stream) dial.Options {
+	o := dial.Options{Allow: s.Allow, Deny: s.Deny, MaxOpen: cmp.Or(s.MaxStreams, defaultStreams), Rate: float64(s.MaxRate)}
 	if o.Rate > 0 {
 		o.Burst = max(1, o.Rate*dial.DefaultBurst/dial.DefaultRate)
 	}
 	return o
 }
 
-// streamLimits are those of one session.
-func (x *exit) streamLimits() tunnel.Limits {
-	s := &x.config().Stream
+// streamLimits are those of one session of a gateway.
+func (x *exit) streamLimits(g *config.Gateway) tunnel.Limits {
+	s := x.config().Stream.Of(g)
 	return tunnel.Limits{Streams: s.MaxStreams, StreamBytes: s.MaxMemory << 20}
 }
 

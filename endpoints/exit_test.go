@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
+	"github.com/bondd/bondd/endpoints/dial"
 	"github.com/bondd/bondd/endpoints/tun/tuntest"
 	"github.com/bondd/bondd/endpoints/uplink"
+	"github.com/bondd/bondd/tunnel"
 	"github.com/bondd/bondd/tunnel/control"
 )
 
@@ -264,5 +266,35 @@ func TestStatusOverUnixSocket(t *testing.T) {
 		if err := c.close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A gateway has the limits of all, or its own; when they change, the dialers of others stay, and with them the count of their connections.
+func TestLimitsOfOneGateway(t *testing.T) {
+	home, cabin := config.Gateway{Name: "home", Key: testKey(t).Public()}, config.Gateway{Name: "cabin", Key: testKey(t).Public(), MaxStreams: 10, MaxRate: 5, MaxMemory: 8}
+	cfg := &config.Config{Role: config.RoleExit, PrivateKey: testKey(t), Gateways: []config.Gateway{home, cabin}, Stream: config.Stream{MaxStreams: 100, MaxMemory: 64}}
+	cfg.SetDefaults()
+	var made []dial.Options
+	x := newExit(cfg, slog.New(slog.DiscardHandler), &host{newDialer: func(o dial.Options) (targetDialer, error) {
+		made = append(made, o)
+		return &dialTest{opts: o}, nil
+	}})
+	if err := x.newDialers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(made) != 2 || made[0].MaxOpen != 100 || made[0].Rate != 0 || made[1].MaxOpen != 10 || made[1].Rate != 5 {
+		t.Errorf("dialers: %+v", made)
+	}
+	for g, want := range map[*config.Gateway]tunnel.Limits{&home: {Streams: 100, StreamBytes: 64 << 20}, &cabin: {Streams: 10, StreamBytes: 8 << 20}} {
+		if got := x.streamLimits(g); got != want {
+			t.Errorf("%s: %+v, want %+v", g.Name, got, want)
+		}
+	}
+	changed := *cfg
+	cabin.MaxRate = 6
+	changed.Gateways = []config.Gateway{home, cabin}
+	next, err := x.makeDialers(&changed, cfg)
+	if err != nil || len(made) != 3 || made[2].Rate != 6 || next[home.Key] != x.streams.dialerOf(home.Key) {
+		t.Errorf("after a change of one: %+v, %v", made, err)
 	}
 }

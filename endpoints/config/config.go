@@ -106,6 +106,8 @@ type Gateway struct {
 	Addresses []netip.Prefix
 	// Allow are networks that this gateway may reach beside those of Stream.Allow.
 	Allow []netip.Prefix
+	// The limits of its connections, as those of Stream, which hold where these are 0.
+	MaxStreams, MaxRate, MaxMemory int
 	// Forwards are the ports of the exit that go to this gateway.
 	Forwards []Forward
 }

@@ -155,6 +155,9 @@ func (d *describer) exit(c *Config) {
 		if len(g.Allow) > 0 {
 			d.line("", "  may reach %s", list(g.Allow))
 		}
+		if limits := g.limits(); limits != "" {
+			d.line("", "  its connections: %s", limits)
+		}
 		for _, f := range g.Forwards {
 			d.line("", "  gets %s", strings.TrimSuffix(f.describe(), ","))
 		}
@@ -179,4 +182,18 @@ func but(allowed []netip.Prefix) string {
 		return ""
 	}
 	return " but " + list(allowed)
+}
+
+// limits are those that this gateway has for itself.
+func (g *Gateway) limits() string {
+	var out []string
+	for _, l := range []struct {
+		n    int
+		text string
+	}{{g.MaxStreams, "at most %d"}, {g.MaxRate, "at most %d new ones per second"}, {g.MaxMemory, "at most %d MB undelivered"}} {
+		if l.n != 0 {
+			out = append(out, fmt.Sprintf(l.text, l.n))
+		}
+	}
+	return strings.Join(out, ", ")
 }

@@ -133,6 +133,9 @@ func readGateway(t *table, i int) Gateway {
 		return err
 	})
 	t.texts("allow", `"192.168.7.0/24"`, networkTo(&g.Allow))
+	t.number("max_streams", "4096", &g.MaxStreams)
+	t.number("max_rate", "500", &g.MaxRate)
+	t.number("max_memory", "64", &g.MaxMemory)
 	for _, f := range t.tables("forward") {
 		g.Forwards = append(g.Forwards, readForward(f, RoleExit))
 	}

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,6 +42,15 @@ const (
 
 func checkCarryMode(m CarryMode) error {
 	return checkWord(string(m), string(CarryAuto), string(CarryMPTCP), string(CarryBond))
+}
+
+// Of is what holds for one gateway of an exit.
+func (s Stream) Of(g *Gateway) Stream {
+	s.MaxStreams = cmp.Or(g.MaxStreams, s.MaxStreams)
+	s.MaxRate = cmp.Or(g.MaxRate, s.MaxRate)
+	s.MaxMemory = cmp.Or(g.MaxMemory, s.MaxMemory)
+	s.Allow = slices.Concat(s.Allow, g.Allow)
+	return s
 }
 
 // Bounds of the limits.
@@ -238,11 +249,17 @@ func (v *validator) stream(c *Config) {
 	v.networks("stream.allow", s.Allow)
 	v.networks("stream.deny", s.Deny)
 	for i, g := range c.Gateways {
-		v.networks(fmt.Sprintf("gateway[%d].allow", i), g.Allow)
+		at := fmt.Sprintf("gateway[%d].", i)
+		v.networks(at+"allow", g.Allow)
+		v.limits(at, g.MaxStreams, g.MaxRate, g.MaxMemory)
 	}
-	v.limit("stream.max_streams", s.MaxStreams, 1, maxMaxStreams)
-	v.limit("stream.max_rate", s.MaxRate, 1, maxMaxRate)
-	v.limit("stream.max_memory", s.MaxMemory, minMaxMemory, maxMaxMemory)
+	v.limits("stream.", s.MaxStreams, s.MaxRate, s.MaxMemory)
+}
+
+func (v *validator) limits(at string, streams, rate, memory int) {
+	v.limit(at+"max_streams", streams, 1, maxMaxStreams)
+	v.limit(at+"max_rate", rate, 1, maxMaxRate)
+	v.limit(at+"max_memory", memory, minMaxMemory, maxMaxMemory)
 }
 
 func (v *validator) networks(field string, list []netip.Prefix) {

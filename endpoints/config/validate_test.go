@@ -104,6 +104,11 @@ func TestBounds(t *testing.T) {
 	for n, ok := range map[int]bool{0: true, 3: false, 4: true, 4096: true, 4097: false} {
 		exit("max_memory", func(c *Config) { c.Stream.MaxMemory = n }, unless(ok, "stream.max_memory")...)
 	}
+	exit("limits of one gateway", func(c *Config) { c.Gateways[1].MaxStreams, c.Gateways[1].MaxRate, c.Gateways[1].MaxMemory = 1, 1, 4 })
+	exit("wrong limits of one gateway", func(c *Config) {
+		c.Gateways[1].MaxStreams, c.Gateways[1].MaxRate, c.Gateways[1].MaxMemory = -1, 100001, 3
+	},
+		"gateway[1].max_streams", "gateway[1].max_rate", "gateway[1].max_memory")
 	exit("networks", func(c *Config) {
 		c.Stream.Allow, c.Stream.Deny = prefixes("10.0.0.1/8"), []netip.Prefix{{}}
 		c.Gateways[1].Allow = []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.0/120")}

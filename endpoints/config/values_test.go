@@ -130,7 +130,7 @@ func TestDescribe(t *testing.T) {
 		`[stream]`, `socks = "127.0.0.1:1080"`, `http = "[::1]:8080"`,
 		`[[bypass]]`, `cidr = "192.0.2.0/24"`, `port = [25, "6000-6100"]`, `via = "direct"`, `[[bypass]]`, `port = 22`)
 	exit := read(t, `role = "exit"`, `log_level = "debug"`, `inner.ipv6 = "off"`, `[[gateway]]`, `name = "home"`, `key = "`+keyB+`"`,
-		`allow = "10.1.0.0/16"`, `[stream]`, `allow = "192.168.7.0/24"`, `deny = "203.0.113.7"`)
+		`allow = "10.1.0.0/16"`, `max_streams = 99`, `max_memory = 8`, `[stream]`, `allow = "192.168.7.0/24"`, `deny = "203.0.113.7"`)
 	auto := read(t, `role = "gateway"`, `exit.address = "192.0.2.1"`, `exit.key = "`+keyA+`"`, `lan.interfaces = ["eth0", "wlan0"]`,
 		`stream.intercept = false`)
 	for _, c := range []struct {
@@ -163,6 +163,7 @@ own addresses   10.177.0.1/16
 gateways        home has 10.177.0.2/32
                   key ` + keyB + `
                   may reach 10.1.0.0/16
+                  its connections: at most 99, at most 8 MB undelivered
 DNS             answered to gateways at the inner addresses, from the resolvers of this host
 routes          IP forwarding on; packets of the gateways leave under this host's addresses; TCP MSS clamped
 streams         to the internet; not to this host and to private networks but 192.168.7.0/24
