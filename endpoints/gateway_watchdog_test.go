@@ -46,8 +46,9 @@ func (h *hookTest) take() (commands string, env []string) {
 
 var watchdogHooks = config.Hooks{Up: "up", Down: "redial", Degraded: "bad", Timeout: time.Second, Repeat: time.Minute}
 
-// The watchdog of 2014: the line is dead although its interface is up.
-func TestDeadLineIsRedialled(t *testing.T) {
+// withHooks runs f with a gateway whose first uplink has hooks, ten seconds after its start. They have to be ended with it.
+func withHooks(t *testing.T, f func(w *world, h *hookTest)) {
+	t.Helper()
 	h := &hookTest{}
 	inWorld(t, func(w *world) {
 		w.gateway.cfg.Uplinks = []config.Uplink{{Interface: "one", Name: "dsl", Hooks: watchdogHooks}, {Interface: "two"}}
@@ -55,6 +56,16 @@ func TestDeadLineIsRedialled(t *testing.T) {
 	}, func(w *world) {
 		w.waitEcho(5 * time.Second)
 		time.Sleep(10 * time.Second)
+		f(w, h)
+	})
+	if !h.closed {
+		t.Error("the hooks were not ended")
+	}
+}
+
+// The watchdog of 2014: the line is dead although its interface is up.
+func TestDeadLineIsRedialled(t *testing.T) {
+	withHooks(t, func(w *world, h *hookTest) {
 		if got, _ := h.take(); got != "up" {
 			t.Errorf("at the start: %q", got)
 		}
@@ -96,20 +107,11 @@ func TestDeadLineIsRedialled(t *testing.T) {
 			t.Errorf("plugged in again: %q", got)
 		}
 	})
-	if !h.closed {
-		t.Error("the hooks were not ended")
-	}
 }
 
 // A line that fails again and again, and comes back each time, is not dead.
 func TestFlappingLineIsDegraded(t *testing.T) {
-	h := &hookTest{}
-	inWorld(t, func(w *world) {
-		w.gateway.cfg.Uplinks = []config.Uplink{{Interface: "one", Name: "dsl", Hooks: watchdogHooks}, {Interface: "two"}}
-		w.gateway.h.newHook = func(func(hook.Result)) hookRunner { return h }
-	}, func(w *world) {
-		w.waitEcho(5 * time.Second)
-		time.Sleep(10 * time.Second)
+	withHooks(t, func(w *world, h *hookTest) {
 		h.take()
 		for i := range uint32(flapsBad) {
 			w.setCut(true, "one")

@@ -220,9 +220,7 @@ func (d *day) must(err error) {
 // on runs commands on a host.
 func (d *day) on(h *Host, script string) string {
 	d.t.Helper()
-	out, err := h.Run(d.ctx, Command{Argv: []string{"sh", "-ec", script}})
-	d.must(err)
-	return out
+	return d.shell(d.ctx, d.t, h, script)
 }
 
 // until waits for the gateway's status to be so.

@@ -131,9 +131,7 @@ func (e *twoExits) must(err error) {
 // on runs commands on a host.
 func (e *twoExits) on(h *Host, script string) string {
 	e.t.Helper()
-	out, err := h.Run(e.ctx, Command{Argv: []string{"sh", "-ec", script}})
-	e.must(err)
-	return out
+	return e.shell(e.ctx, e.t, h, script)
 }
 
 // until waits for the gateway's status to be so.
@@ -206,6 +204,19 @@ func (e *twoExits) gatewayState() []string {
 	lines, err := e.Gateway.State(e.ctx)
 	e.must(err)
 	return append(lines, strings.Split(e.on(e.Gateway, "nft -s list ruleset"), "\n")...)
+}
+
+// end stops the gateway. Nothing may have left in the clear since leakWatch was set, and nothing may be left behind.
+func (e *twoExits) end(before []string) {
+	e.t.Helper()
+	if text := e.on(e.Gateway, "nft list table inet leakwatch"); !strings.Contains(text, "counter packets 0") {
+		e.t.Errorf("something of the LAN has left by an uplink in the clear:\n%s", text)
+	}
+	e.on(e.Gateway, "nft delete table inet leakwatch")
+	e.must(e.Gateway.call(e.ctx, "daemon.stop", stopArgs{}, nil))
+	if d := difference(before, e.gatewayState()); d != "" {
+		e.t.Errorf("left behind:\n%s", d)
+	}
 }
 
 // TestExitsByRule has a rule of each kind choose the exit of what hosts of a LAN, and the gateway itself, send, as packets and as streams, IPv4 and
@@ -303,14 +314,8 @@ END`)
 		udp 192.168.77.3 80 refused
 		tcp fd00:77::3 80 refused`)
 
-	if text := e.on(e.Gateway, "nft list table inet leakwatch"); !strings.Contains(text, "counter packets 0") {
-		t.Errorf("something of the LAN has left by an uplink in the clear:\n%s", text)
-	}
-	e.on(e.Gateway, "nft delete table inet leakwatch; nft delete table inet ownmarks")
-	e.must(e.Gateway.call(e.ctx, "daemon.stop", stopArgs{}, nil))
-	if d := difference(before, e.gatewayState()); d != "" {
-		t.Errorf("left behind:\n%s", d)
-	}
+	e.on(e.Gateway, "nft delete table inet ownmarks")
+	e.end(before)
 }
 
 // TestExitsCrash kills a gateway with rules, two exits, and ports forwarded from both, and starts it again: the second one has what the first had and
@@ -354,12 +359,5 @@ func TestExitsCrash(t *testing.T) {
 	if d := difference(running, e.gatewayState()); d != "" {
 		t.Errorf("after SIGKILL and a new start:\n%s", d)
 	}
-	if text := e.on(e.Gateway, "nft list table inet leakwatch"); !strings.Contains(text, "counter packets 0") {
-		t.Errorf("something of the LAN has left by an uplink in the clear:\n%s", text)
-	}
-	e.on(e.Gateway, "nft delete table inet leakwatch")
-	e.must(e.Gateway.call(e.ctx, "daemon.stop", stopArgs{}, nil))
-	if d := difference(before, e.gatewayState()); d != "" {
-		t.Errorf("left behind:\n%s", d)
-	}
+	e.end(before)
 }

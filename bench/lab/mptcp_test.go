@@ -35,6 +35,14 @@ func (l *Lab) must(t *testing.T, err error) {
 	}
 }
 
+// shell runs commands on a host, and ends the test when one of them fails.
+func (l *Lab) shell(ctx context.Context, t *testing.T, h *Host, script string) string {
+	t.Helper()
+	out, err := h.Run(ctx, Command{Argv: []string{"sh", "-ec", script}})
+	l.must(t, err)
+	return out
+}
+
 // transfer makes a short one, of which something has to arrive; the next one, where the machine is so busy that the first spends its time on
 // being connected. How fast is for the bench to say.
 func transfer(t *testing.T, l *Lab, up bool) {

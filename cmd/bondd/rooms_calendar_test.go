@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"go/types"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -62,19 +60,7 @@ func TestCalendar(t *testing.T) {
 		if !own || strings.HasPrefix(path, "bench") {
 			continue
 		}
-		var files []*ast.File
-		for _, name := range p.GoFiles {
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			files = append(files, f)
-		}
-		info, err := typesOf(fset, p.ImportPath, files, imp)
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
+		files, info := checked(t, fset, p, imp)
 		found := checkCalendar(fset, files, info)
 		if path == calendarRoom {
 			used = len(found) > 0

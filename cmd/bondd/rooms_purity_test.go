@@ -153,6 +153,25 @@ func typesOf(fset *token.FileSet, path string, files []*ast.File, imp types.Impo
 	return info, err
 }
 
+// checked parses and type-checks a package as go list has it for this system.
+func checked(t *testing.T, fset *token.FileSet, p listedPackage, imp types.Importer) ([]*ast.File, *types.Info) {
+	t.Helper()
+	var files []*ast.File
+	for _, name := range p.GoFiles {
+		f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		files = append(files, f)
+	}
+	info, err := typesOf(fset, p.ImportPath, files, imp)
+	if err != nil {
+		t.Errorf("%s: %v", p.ImportPath, err)
+	}
+	return files, info
+}
+
 // TestPureRooms holds the pure rooms to the purity rules.
 func TestPureRooms(t *testing.T) {
 	var args []string
@@ -175,19 +194,7 @@ func TestPureRooms(t *testing.T) {
 		if other := slices.Concat(p.CgoFiles, p.IgnoredGoFiles, p.SFiles, p.CFiles, p.HFiles); len(other) > 0 {
 			t.Errorf("%s: pure room: %v; no build constraints, cgo or assembly: it does the same on every system", path, other)
 		}
-		var files []*ast.File
-		for _, name := range p.GoFiles {
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			files = append(files, f)
-		}
-		info, err := typesOf(fset, p.ImportPath, files, imp)
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
+		files, info := checked(t, fset, p, imp)
 		report(t, checkPurity(fset, files, info))
 	}
 }
