@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -265,6 +266,26 @@ func (r *reader) waitFor(host string, paths int) {
 // publicKey is what genkey has printed last.
 var publicKey = regexp.MustCompile(`(?m)^[A-Za-z0-9+/]{43}=$`)
 
+// confined has a command run with the capabilities that the unit leaves it, and with no way to others, where setpriv(1) can do that.
+func (r *reader) confined(command string) string {
+	r.t.Helper()
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		return command
+	}
+	unit, err := os.ReadFile(filepath.Join(root(r.t), "docs/systemd/bondd.service"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(unit), "\nCapabilityBoundingSet=")
+	list, _, _ = strings.Cut(list, "\n")
+	if !ok || list == "" {
+		r.t.Fatal("the unit bounds no capabilities")
+	}
+	keep := strings.ToLower(strings.ReplaceAll(" "+list, " CAP_", ",+"))
+	return path + " --no-new-privs --bounding-set=-all" + keep + " " + command
+}
+
 // try does what one snippet says, on one of its hosts.
 func (r *reader) try(s snippet, host string) {
 	r.t.Helper()
@@ -291,7 +312,7 @@ func (r *reader) try(s snippet, host string) {
 	if start := strings.TrimSpace(r.run(host, "cat /run/start 2>/dev/null && rm /run/start || true")); start != "" {
 		for line := range strings.Lines(start) {
 			if strings.HasPrefix(line, "/usr/local/bin/bondd run") {
-				r.background(host, strings.TrimSpace(line))
+				r.background(host, r.confined(strings.TrimSpace(line)))
 			}
 		}
 	}
