@@ -60,6 +60,7 @@ type gatewayCarriers struct {
 	checks   chan checkResult
 	views    chan *carrierView // nil: there was no answer
 	uplinks  map[string]*carryUplink
+	seen     map[*carrier.Conn]map[string]*subflowSight // by uplink
 	choice   scheduler.Carriage
 	set      []string // names of the uplinks that the choice is about
 	deadFrom time.Time
@@ -282,6 +283,7 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	}
 	stats := c.stats(ctx)
 	ways := c.follow(now, &w, stats)
+	c.seeSubflows(now, c.sights())
 	c.startChecks(ctx, now, &w, ways)
 	c.askView(ctx, now)
 

@@ -49,7 +49,13 @@ type carryUplink struct {
 	progress uint64 // when it failed last
 	failing  bool   // its endpoint is gone, because it did not answer
 	wellFrom time.Time
-	endpoint bool
+
+	endpoint   bool      // it has one
+	endpointAt time.Time // since when
+	missed     int       // carriers on which its subflow has not come
+	missFrom   time.Time // since the first of them
+	suspectAt  time.Time // when a check was asked for last because of subflows
+	unjoined   bool      // its subflows do not come, though a connection of its own has MPTCP
 
 	id       tunnel.PathID
 	rtt      time.Duration
@@ -104,6 +110,8 @@ func (u *carryUplink) path(now time.Time) scheduler.CarryPath {
 		p.Reason = "not checked yet"
 	case u.check.err != nil:
 		p.Reason = "the exit is not reached by TCP"
+	case u.unjoined:
+		p.Reason = "MPTCP is stripped on the way: its subflows do not come"
 	case u.stripped():
 		p.Reason = "MPTCP is stripped on the way"
 	case u.failing:
@@ -114,9 +122,9 @@ func (u *carryUplink) path(now time.Time) scheduler.CarryPath {
 	return p
 }
 
-// stripped tells that a connection by the uplink has lost MPTCP.
+// stripped tells that a connection by the uplink has lost MPTCP, or that no subflow comes by it.
 func (u *carryUplink) stripped() bool {
-	return u.check.name != "" && u.check.err == nil && !(u.check.here && u.check.there)
+	return u.unjoined || u.check.name != "" && u.check.err == nil && !(u.check.here && u.check.there)
 }
 
 // barred tells that the kernel may not, or cannot, have the uplink: it does not know what costs money, nor caps.
@@ -231,7 +239,8 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 	if !u.endpoint || !others {
 		return // nothing would be left
 	}
-	u.failing, u.endpoint = true, false
+	u.failing = true
+	u.setEndpoint(time.Now(), false)
 	if err := c.manager.Fail(u.mptcpEndpoint()); err != nil {
 		c.g.log.Warn("an MPTCP endpoint is not removed", "uplink", u.terms.Name, "error", err)
 	}
@@ -240,7 +249,7 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 
 // progress is how much the kernel has moved by an uplink, in bytes, over all carriers: it grows while the uplink carries.
 func (c *gatewayCarriers) progress(u *carryUplink) (n uint64) {
-	from := sourceOf(u.uplink, u.remote.Addr())
+	from := u.source()
 	for _, conn := range c.pool.Conns() {
 		if info, err := c.g.readCarrier(conn); err == nil {
 			for _, f := range info.Subflows {
@@ -263,7 +272,7 @@ func (g *gateway) readCarrier(c *carrier.Conn) (mptcp.Info, error) {
 }
 
 func (u *carryUplink) mptcpEndpoint() mptcp.Endpoint {
-	return mptcp.Endpoint{Addr: sourceOf(u.uplink, u.remote.Addr()), Ifindex: u.uplink.Ifindex, Backup: u.terms.Mode == config.ModeBackup}
+	return mptcp.Endpoint{Addr: u.source(), Ifindex: u.uplink.Ifindex, Backup: u.terms.Mode == config.ModeBackup}
 }
 
 // syncEndpoints keeps an endpoint for each uplink that may have subflows. One without a path in the bond keeps its own: perhaps only
@@ -275,7 +284,7 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 	var want []mptcp.Endpoint
 	for _, u := range c.uplinks {
 		ok := possible && !u.failing && u.check.name != "" && !u.barred()
-		if u.endpoint = ok; ok {
+		if u.setEndpoint(time.Now(), ok); ok {
 			want = append(want, u.mptcpEndpoint())
 		}
 	}
@@ -321,6 +330,9 @@ func (c *gatewayCarriers) checked(r checkResult) {
 	}
 	was := u.stripped()
 	u.check, u.checked = r, time.Now()
+	if u.unjoined { // another trial
+		u.unjoined, u.missed = false, 0
+	}
 	if r.err == nil && !u.up {
 		u.failing = false // datagrams may be blocked, but it lives
 	}

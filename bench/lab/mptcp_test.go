@@ -123,6 +123,29 @@ func TestMPTCPAuto(t *testing.T) {
 	}
 }
 
+// TestMPTCPStrippedLater: a box that begins to strip MPTCP on one uplink is found by the subflows that are missing, long before the next check.
+func TestMPTCPStrippedLater(t *testing.T) {
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "mptcp"})
+	l.must(t, l.StartBond(t.Context()))
+	carriedBy(t, l, "mptcp", "configuration")
+	transfer(t, l, false)
+	yes := true
+	l.must(t, l.Change(t.Context(), Change{Uplink: 1, Strip: &yes}))
+	for end := time.Now().Add(20 * time.Second); ; {
+		transfer(t, l, true) // the kernel finds out where it sends
+		st, err := l.Status(t.Context(), l.Gateway)
+		l.must(t, err)
+		if u := st.Carriers.Uplinks[1]; u.MPTCP == "stripped" && !u.In && strings.Contains(u.Note, "stripped") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("nothing is noticed: %+v", st.Carriers)
+		}
+	}
+	carriedBy(t, l, "mptcp", "configuration") // by the other uplink
+	transfer(t, l, false)
+}
+
 // TestNoUDP: where no datagram comes through, connections go by carriers, the last resort.
 func TestNoUDP(t *testing.T) {
 	for _, x := range []struct {

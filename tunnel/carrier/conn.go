@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xtaci/smux"
@@ -37,6 +38,8 @@ var ErrBroken = errors.New("the carrier is broken")
 // Conn is one carrier. Its methods may be called from several goroutines.
 type Conn struct {
 	conn    net.Conn
+	made    time.Time
+	retired atomic.Bool
 	sess    *smux.Session
 	control *smux.Stream
 	wg      sync.WaitGroup // goroutines of ours
@@ -129,7 +132,7 @@ func Serve(conn net.Conn, began func(*Conn), handle func(s *Stream, target []byt
 }
 
 func start(conn net.Conn, sess *smux.Session, control *smux.Stream) *Conn {
-	c := &Conn{conn: conn, sess: sess, control: control, done: make(chan struct{}), highest: control.ID(),
+	c := &Conn{conn: conn, made: time.Now(), sess: sess, control: control, done: make(chan struct{}), highest: control.ID(),
 		streams: make(map[uint32]*Stream), early: make(map[uint32][]message), wake: make(chan struct{}, 1)}
 	c.wg.Go(c.listen) // joined by Close
 	c.wg.Go(c.speak)  // joined by Close
@@ -138,6 +141,12 @@ func start(conn net.Conn, sess *smux.Session, control *smux.Stream) *Conn {
 
 // NetConn is the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
+
+// Made is when the carrier was made.
+func (c *Conn) Made() time.Time { return c.made }
+
+// Retire keeps a Pool from opening more streams on the carrier; it is closed when it has none.
+func (c *Conn) Retire() { c.retired.Store(true) }
 
 // Done is closed when the carrier is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
