@@ -61,7 +61,7 @@ func (x *exit) admit(r *control.Result, remote netip.AddrPort) error {
 		RecvSecret: r.RecvSecret,
 		Sources:    g.Addresses,
 		Policy:     policyIn(r.Offer.Capabilities),
-		Limits:     x.streamLimits(),
+		Limits:     x.streamLimits(g.Key),
 	}, newRand())
 	if err != nil {
 		return err

@@ -182,7 +182,6 @@ func TestCarriedRefusal(t *testing.T) {
 	}
 }
 
-// TestStrangerHasNoCarrier: a gateway that the exit does not know gets nothing.
 // One dialer of a gateway is held to max_streams, by default too; what comes by carriers is dialled by it as the streams of the session are.
 func TestCarriedCountsAsStream(t *testing.T) {
 	for set, want := range map[int]int{0: defaultStreams, 2: 2} {
@@ -195,6 +194,65 @@ func TestCarriedCountsAsStream(t *testing.T) {
 	}
 }
 
+// TestCarriedMemory: max_memory holds for a gateway's session and its carriers together; what nobody takes stays at the gateway.
+func TestCarriedMemory(t *testing.T) {
+	w := newCarrierWorld(t)
+	w.x.cfg.Stream.MaxMemory = 16
+	key := w.own.Public()
+	a := &association{x: w.x, gateway: &w.x.cfg.Gateways[0], current: true, engine: newEngine("home", clock{}, w.x.log, nil, nil, nil, nil)}
+	fake := new(scripted)
+	a.engine.s = fake
+	w.x.sessions = append(w.x.sessions, a)
+	session := func(want int) {
+		t.Helper()
+		a.engine.in.take(&a.engine.taken)
+		for _, f := range a.engine.taken.commands {
+			f(0)
+		}
+		a.engine.taken.commands = nil
+		if fake.bytes != want<<20 || w.x.streamLimits(key).StreamBytes != want<<20 {
+			t.Errorf("the session may hold %d bytes, the next one %d; want %d MB", fake.bytes, w.x.streamLimits(key).StreamBytes, want)
+		}
+	}
+	m := w.x.carriers.enter(w.x, key)
+	if !m.Take(3 << 20) {
+		t.Error("nothing to be had")
+	}
+	session(13)
+	if a.engine.held.Store(12 << 20); m.Take(2 << 20) {
+		t.Error("what the session holds does not count")
+	}
+	if a.engine.held.Store(0); !m.Take(10<<20) || m.Take(4<<20) {
+		t.Error("not what is left")
+	}
+	session(4) // at least
+	m.Give(13 << 20)
+	session(16)
+	w.x.carriers.leave(key)
+
+	servers := make(chan *memConn, 1)
+	w.dial = func(dial.Target) (dial.Conn, error) {
+		exit, server := memPair(netip.AddrPort{}, carriedTarget)
+		servers <- server
+		return exit, nil
+	}
+	c, err := w.carrier(w.own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := w.client(c, carriedTarget, nil)
+	server := <-servers // which takes nothing
+	defer server.abort()
+	client.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := client.Write(make([]byte, 8<<20)); err == nil {
+		t.Error("8 MB have gone where nobody takes them")
+	}
+	if n := c.Moved(); n == 0 || n > 256<<10 {
+		t.Errorf("%d bytes have left the gateway", n)
+	}
+}
+
+// TestStrangerHasNoCarrier: a gateway that the exit does not know gets nothing.
 func TestStrangerHasNoCarrier(t *testing.T) {
 	w := newCarrierWorld(t)
 	c, err := w.carrier(testKey(t))

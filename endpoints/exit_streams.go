@@ -95,10 +95,9 @@ func dialOptions(s *config.Stream, g *config.Gateway) dial.Options {
 	return o
 }
 
-// streamLimits are those of one session.
-func (x *exit) streamLimits() tunnel.Limits {
-	s := &x.config().Stream
-	return tunnel.Limits{Streams: s.MaxStreams, StreamBytes: s.MaxMemory << 20}
+// streamLimits are those of one session of a gateway, whose carriers have the rest of its memory.
+func (x *exit) streamLimits(key control.PublicKey) tunnel.Limits {
+	return tunnel.Limits{Streams: x.config().Stream.MaxStreams, StreamBytes: x.sessionMemory(x.carriers.taken(key))}
 }
 
 // seeIPv6 notes whether this machine has IPv6 to the world.
