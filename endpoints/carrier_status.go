@@ -55,8 +55,16 @@ func (c *gatewayCarriers) publish(inUse, why string) {
 	c.status = st
 	c.mu.Unlock()
 	if was.InUse != inUse {
-		c.g.log.Info("new TCP connections", "go_by", inUse, "because", why)
+		c.g.log.Info("new TCP connections", "exit", c.way.name, "go_by", inUse, "because", why)
 	}
+}
+
+// streams counts the connections that carriers have now. Any goroutine may call it.
+func (c *gatewayCarriers) streams() int {
+	if c.pool == nil {
+		return 0
+	}
+	return c.pool.Streams()
 }
 
 // report is the status now. Any goroutine may call it.

@@ -336,11 +336,14 @@ func TestLossCount(t *testing.T) {
 }
 
 // endpointsTest notes what is asked of the path manager.
-type endpointsTest struct{ list []mptcp.Endpoint }
+type endpointsTest struct {
+	list   []mptcp.Endpoint
+	closed int
+}
 
 func (e *endpointsTest) Sync(want []mptcp.Endpoint) error { e.list = want; return nil }
 func (e *endpointsTest) Fail(mptcp.Endpoint) error        { e.list = nil; return nil }
-func (e *endpointsTest) Close() error                     { return nil }
+func (e *endpointsTest) Close() error                     { e.closed++; return nil }
 
 // TestEndpointsOfUplinks: an endpoint for each uplink that the kernel may have, and for no other.
 func TestEndpointsOfUplinks(t *testing.T) {

@@ -154,7 +154,7 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 		} else {
 			k.up = false
 		}
-		ways = append(ways, carryWay{u, remote, k.barred()})
+		ways = append(ways, carryWay{u, remote, c.way.key, k.barred()})
 	}
 	for name := range c.uplinks {
 		if !seen[name] {
@@ -295,7 +295,7 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 
 // startChecks looks by a connection over each uplink whether the exit is reached and MPTCP gets through.
 func (c *gatewayCarriers) startChecks(ctx context.Context, now time.Time, w *carryWorld, ways []carryWay) {
-	if !slices.Contains(w.capabilities, capCarriers) {
+	if !c.needed.Load() || !slices.Contains(w.capabilities, capCarriers) {
 		return
 	}
 	for _, y := range ways {
@@ -357,7 +357,7 @@ func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (c
 		return conn, 0, err
 	}
 	syn = time.Since(begin)
-	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, g.carriers.way.key)
+	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, y.key)
 	if err != nil {
 		tcp.Close()
 		return conn, 0, err

@@ -156,6 +156,15 @@ func (p *Pool) Conns() []*Conn {
 	return out
 }
 
+// Streams counts the streams of all carriers.
+func (p *Pool) Streams() (n int) {
+	for _, c := range p.Conns() {
+		k, _ := c.load()
+		n += k
+	}
+	return n
+}
+
 // idle lists the carriers without streams that may have some, the one used last at the end. Called with mu held.
 func (p *Pool) idle() []*member {
 	var out []*member
