@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,6 +16,7 @@ type CarrierStatus struct {
 	Opened   uint64          `json:"opened"`             // connections that went by carriers so far
 	Uplinks  []CarrierUplink `json:"uplinks,omitempty"`  // of a gateway
 	Subflows int             `json:"subflows,omitempty"` // of all carriers
+	To       []netip.Addr    `json:"to,omitempty"`       // where the subflows go: the exit, and relays that it announces
 }
 
 // CarrierUplink is an uplink as carriers may use it.
@@ -80,7 +82,13 @@ func (c *gatewayCarriers) report() *CarrierStatus {
 		st.Carriers++
 		if info, err := c.g.readCarrier(conn); err == nil {
 			st.Subflows += info.Count
+			for _, f := range info.Subflows {
+				if a := f.Remote.Addr(); !slices.Contains(st.To, a) {
+					st.To = append(st.To, a)
+				}
+			}
 		}
 	}
+	slices.SortFunc(st.To, netip.Addr.Compare)
 	return &st
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/dial"
 	"github.com/bondd/bondd/endpoints/mptcp"
+	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/scheduler"
 	"github.com/bondd/bondd/tunnel"
 	"github.com/bondd/bondd/tunnel/carrier"
@@ -338,12 +339,37 @@ func TestLossCount(t *testing.T) {
 // endpointsTest notes what is asked of the path manager.
 type endpointsTest struct {
 	list   []mptcp.Endpoint
+	raised bool
 	closed int
 }
 
+func (e *endpointsTest) Raise() error                     { e.raised = true; return nil }
 func (e *endpointsTest) Sync(want []mptcp.Endpoint) error { e.list = want; return nil }
 func (e *endpointsTest) Fail(mptcp.Endpoint) error        { e.list = nil; return nil }
 func (e *endpointsTest) Close() error                     { e.closed++; return nil }
+
+// TestOtherAddress: where an uplink does not reach an address of the exit, the next one is tried, and so on in turn.
+func TestOtherAddress(t *testing.T) {
+	a, b := netip.MustParseAddrPort("203.0.113.1:7117"), netip.MustParseAddrPort("203.0.113.9:7117")
+	six := netip.MustParseAddrPort("[2001:db8::1]:7117") // the uplink has no IPv6
+	w := &carryWorld{snap: uplink.Snapshot{Uplinks: []uplink.Uplink{testUplink("one", 1, addrOne)}}, remotes: []netip.AddrPort{six, a, b}}
+	c := &gatewayCarriers{way: &wayOut{}, uplinks: map[string]*carryUplink{}}
+	now := time.Now()
+	for i, want := range []netip.AddrPort{a, b, a, a} {
+		if y := c.follow(now, w, nil); len(y) != 1 || y[0].remote != want {
+			t.Errorf("try %d goes to %+v, not %v", i, y, want)
+		}
+		c.uplinks["one"].checking = true
+		r := checkResult{name: "one", here: true, there: true}
+		if i < 2 {
+			r = checkResult{name: "one", err: io.EOF}
+		}
+		c.checked(r)
+		if due := !c.uplinks["one"].checkAt.After(time.Now()); due {
+			t.Errorf("try %d: the same address is tried again at once", i)
+		}
+	}
+}
 
 // TestEndpointsOfUplinks: an endpoint for each uplink that the kernel may have, and for no other.
 func TestEndpointsOfUplinks(t *testing.T) {
@@ -361,6 +387,10 @@ func TestEndpointsOfUplinks(t *testing.T) {
 	c.syncEndpoints(true)
 	if want := (mptcp.Endpoint{Addr: addrOne, Ifindex: one.Ifindex, Backup: true}); len(e.list) != 1 || e.list[0] != want {
 		t.Errorf("endpoints %+v, want %+v", e.list, want)
+	}
+	c.world.capabilities = []string{capAnnounces}
+	if c.syncEndpoints(true); len(e.list) != 1 || !e.list[0].Mesh {
+		t.Errorf("endpoints for an exit that announces relays: %+v", e.list)
 	}
 	c.uplinks["one"].failing = true
 	if c.syncEndpoints(true); len(e.list) != 0 {

@@ -23,6 +23,8 @@ const (
 	capCarriers = "carriers" // it takes carriers on the port of the hello
 	capMPTCP    = "mptcp"    // and its kernel speaks MPTCP
 	capBBR      = "bbr"      // and has that congestion control
+
+	capAnnounces = "announces" // and announces the addresses of relays
 )
 
 // maxCarriers bounds the carriers of one gateway at an exit, which itself makes poolMax.

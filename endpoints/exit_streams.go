@@ -125,7 +125,11 @@ func (x *exit) capabilities() []string {
 	if at := benchAddr(x.cfg); at.IsValid() {
 		list = append(list, capBench+at.String())
 	}
-	return append(list, x.host.carrierCapabilities()...)
+	list = append(list, x.host.carrierCapabilities()...)
+	if len(x.config().Stream.Announce) > 0 && x.paths != nil {
+		list = append(list, capAnnounces)
+	}
+	return list
 }
 
 // streamOpened connects to the target of a stream. It runs on the engine's goroutine; the dial has one of its own, bounded by the

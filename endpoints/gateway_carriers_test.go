@@ -183,6 +183,12 @@ func TestSharedEndpoints(t *testing.T) {
 	a.Fail(one)
 	b.Sync([]mptcp.Endpoint{two})
 	expect("it fails, and nobody else wants it", two)
+	meshed := two
+	meshed.Mesh = true
+	b.Sync([]mptcp.Endpoint{two})
+	a.Sync([]mptcp.Endpoint{meshed})
+	expect("one wants a mesh", meshed)
+	a.Sync(nil)
 	b.Close()
 	expect("the other one has ended")
 	if a.Close(); real.closed != 1 || opened != 1 {

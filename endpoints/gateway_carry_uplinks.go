@@ -52,6 +52,7 @@ type carryUplink struct {
 
 	endpoint   bool      // it has one
 	endpointAt time.Time // since when
+	unreached  bool      // the exit is not reached at remote
 	missed     int       // carriers on which its subflow has not come
 	missFrom   time.Time // since the first of them
 	suspectAt  time.Time // when a check was asked for last because of subflows
@@ -137,13 +138,20 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 	var ways []carryWay
 	seen := make(map[string]bool)
 	for _, u := range w.snap.Uplinks {
-		i := slices.IndexFunc(w.remotes, func(r netip.AddrPort) bool { return usable(u, r.Addr()) })
-		if i < 0 {
+		remotes := slices.DeleteFunc(slices.Clone(w.remotes), func(r netip.AddrPort) bool { return !usable(u, r.Addr()) })
+		if len(remotes) == 0 {
 			continue
 		}
 		seen[u.Name] = true
-		remote := w.remotes[i]
 		k := c.uplinks[u.Name]
+		at := 0 // the address of the exit that the uplink reaches, as far as is known
+		if k != nil {
+			at = max(0, slices.Index(remotes, k.remote))
+			if k.unreached {
+				k.unreached, at = false, (at+1)%len(remotes)
+			}
+		}
+		remote := remotes[at]
 		if k == nil || k.remote != remote || sourceOf(k.uplink, remote.Addr()) != sourceOf(u, remote.Addr()) || k.uplink.Ifindex != u.Ifindex {
 			k = &carryUplink{since: now}
 			c.uplinks[u.Name] = k
@@ -281,11 +289,14 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 	if c.manager == nil {
 		return
 	}
+	mesh := slices.Contains(c.capabilities(), capAnnounces)
 	var want []mptcp.Endpoint
 	for _, u := range c.uplinks {
 		ok := possible && !u.failing && u.check.name != "" && !u.barred()
 		if u.setEndpoint(time.Now(), ok); ok {
-			want = append(want, u.mptcpEndpoint())
+			e := u.mptcpEndpoint()
+			e.Mesh = mesh
+			want = append(want, e)
 		}
 	}
 	if err := c.manager.Sync(want); err != nil {
@@ -330,7 +341,8 @@ func (c *gatewayCarriers) checked(r checkResult) {
 	}
 	was := u.stripped()
 	u.check, u.checked = r, time.Now()
-	if u.unjoined { // another trial
+	u.unreached = r.err != nil // another address of the exit is tried, if it has one
+	if u.unjoined {            // another trial
 		u.unjoined, u.missed = false, 0
 	}
 	if r.err == nil && !u.up {

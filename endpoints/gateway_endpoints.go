@@ -44,12 +44,21 @@ func (s *sharedEndpoints) wanted() []mptcp.Endpoint {
 	var all []mptcp.Endpoint
 	for _, e := range s.shares {
 		for _, w := range e.want {
-			if !slices.ContainsFunc(all, func(o mptcp.Endpoint) bool { return o.Addr == w.Addr }) {
+			i := slices.IndexFunc(all, func(o mptcp.Endpoint) bool { return o.Addr == w.Addr })
+			if i < 0 {
 				all = append(all, w)
+			} else {
+				all[i].Mesh = all[i].Mesh || w.Mesh
 			}
 		}
 	}
 	return all
+}
+
+func (e *endpointShare) Raise() error {
+	e.all.mu.Lock()
+	defer e.all.mu.Unlock()
+	return e.all.manager.Raise()
 }
 
 func (e *endpointShare) Sync(want []mptcp.Endpoint) error {
@@ -63,7 +72,7 @@ func (e *endpointShare) Sync(want []mptcp.Endpoint) error {
 func (e *endpointShare) Fail(gone mptcp.Endpoint) error {
 	e.all.mu.Lock()
 	defer e.all.mu.Unlock()
-	e.want = slices.DeleteFunc(slices.Clone(e.want), func(o mptcp.Endpoint) bool { return o == gone })
+	e.want = slices.DeleteFunc(slices.Clone(e.want), func(o mptcp.Endpoint) bool { return o.Addr == gone.Addr })
 	return e.all.manager.Fail(gone)
 }
 
