@@ -78,6 +78,25 @@ func (w *carrierWorld) carrier(key control.PrivateKey) (*carrier.Conn, error) {
 	return c, err
 }
 
+// serve is a carrier of the gateway, and the servers at carriedTarget that the exit connects to for it.
+func (w *carrierWorld) serve() (*carrier.Conn, <-chan *memConn) {
+	w.t.Helper()
+	servers := make(chan *memConn, 1)
+	w.dial = func(to dial.Target) (dial.Conn, error) {
+		if to.String() != carriedTarget.String() {
+			w.t.Errorf("dialled %v", to)
+		}
+		exit, server := memPair(netip.AddrPort{}, carriedTarget)
+		servers <- server
+		return exit, nil
+	}
+	c, err := w.carrier(w.own)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c, servers
+}
+
 // client is a connection of the LAN that goes by a carrier; the far end of its relay is joined when the test is over.
 func (w *carrierWorld) client(c *carrier.Conn, target netip.AddrPort, failed func(uint64)) *memConn {
 	w.t.Helper()
@@ -102,19 +121,7 @@ var carriedTarget = netip.MustParseAddrPort("198.51.100.7:80")
 // TestCarriedLikeStreams: a client half-closes and gets its answer, and sees the resets of the far connection, behind what came before them.
 func TestCarriedLikeStreams(t *testing.T) {
 	w := newCarrierWorld(t)
-	servers := make(chan *memConn, 1)
-	w.dial = func(to dial.Target) (dial.Conn, error) {
-		if to.String() != carriedTarget.String() {
-			t.Errorf("dialled %v", to)
-		}
-		exit, server := memPair(netip.AddrPort{}, carriedTarget)
-		servers <- server
-		return exit, nil
-	}
-	c, err := w.carrier(w.own)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, servers := w.serve()
 	client := w.client(c, carriedTarget, nil)
 	question := strings.Repeat("question ", 20_000)
 	go func() {
@@ -231,16 +238,7 @@ func TestCarriedMemory(t *testing.T) {
 	session(16)
 	w.x.carriers.leave(key)
 
-	servers := make(chan *memConn, 1)
-	w.dial = func(dial.Target) (dial.Conn, error) {
-		exit, server := memPair(netip.AddrPort{}, carriedTarget)
-		servers <- server
-		return exit, nil
-	}
-	c, err := w.carrier(w.own)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, servers := w.serve()
 	client := w.client(c, carriedTarget, nil)
 	server := <-servers // which takes nothing
 	defer server.abort()

@@ -53,7 +53,10 @@ func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode, 
 func exitConfig(keyFile, gatewayPublic string, bench bool, announce ...string) string {
 	text := fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
 	if bench || len(announce) > 0 {
-		text += fmt.Sprintf("[stream]\nbench = %v\nannounce = [%s]\n", bench, strings.Join(announce, ", "))
+		text += fmt.Sprintf("[stream]\nbench = %v\n", bench)
+	}
+	if len(announce) > 0 {
+		text += fmt.Sprintf("announce = [%s]\n", strings.Join(announce, ", "))
 	}
 	return text
 }

@@ -12,9 +12,9 @@ import (
 
 // memoryTest is a Memory of a size.
 type memoryTest struct {
-	mu         sync.Mutex
-	left, most int
-	refused    int
+	mu      sync.Mutex
+	left    int
+	refused int
 }
 
 func (m *memoryTest) Take(n int) bool {
