@@ -110,10 +110,13 @@ func (u *carryUplink) seeSubflow(now time.Time, s carrierSight, was *subflowSigh
 		u.suspect(now)
 	case !was.came && !was.missed && late:
 		was.missed = true
+		u.suspect(now)
+		if s.made.Before(u.endpointAt) {
+			return // the kernel does not join for certain what was there before
+		}
 		if u.missed++; u.missed == 1 {
 			u.missFrom = now
 		}
-		u.suspect(now)
 	}
 }
 

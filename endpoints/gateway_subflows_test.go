@@ -178,4 +178,7 @@ func TestEndpointAnew(t *testing.T) {
 	if s.pass(time.Second); !s.due(s.two) {
 		t.Error("not missed")
 	}
+	if s.pass(time.Minute); s.two.stripped() {
+		t.Error("given up because of carriers that are older than its endpoint")
+	}
 }
