@@ -34,6 +34,8 @@ const (
 	// failAfter is how long a suspect path is given, at least, before its uplink is taken from the kernel: one that has lost a probe or is
 	// late, as on a busy machine, has answered by then, or the kernel's own subflows have moved something.
 	failAfter = 60 * time.Millisecond
+	// failLooks is how often it is looked at again: what is in queues arrives for a while, and the other uplinks may be without a path for a moment.
+	failLooks = 16
 	// wellAfter is how long a path that had failed has to answer before the kernel may use its uplink again.
 	wellAfter = time.Second
 )
@@ -101,6 +103,7 @@ type pathNews struct {
 	up     bool
 	late   bool // it failed failAfter ago, for the down-th time
 	down   int
+	looks  int // how often it was looked at since
 }
 
 // openCarriers starts what belongs to carriers, unless the configuration or the machine is without.

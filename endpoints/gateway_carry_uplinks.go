@@ -225,27 +225,27 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 		u.up, u.since, u.checkAt = false, time.Now(), time.Now().Add(udpPatience/2)
 		u.downs++
 		u.progress = c.progress(u)
-		again := pathNews{uplink: n.uplink, late: true, down: u.downs}
-		time.AfterFunc(max(failAfter, u.rtt*3/2), func() {
-			select {
-			case c.paths <- again:
-			default:
-			}
-		})
+		c.lookLater(u, pathNews{uplink: n.uplink, late: true, down: u.downs})
 		return
 	}
 	if u.up || n.down != u.downs {
 		return // it has answered
 	}
-	if p := c.stats(ctx)[wayKey{n.uplink, u.remote}]; p.State == scheduler.Up.String() || c.progress(u) != u.progress {
-		return // so it has, or TCP goes on: perhaps only datagrams are lost
+	if p := c.stats(ctx)[wayKey{n.uplink, u.remote}]; p.State == scheduler.Up.String() {
+		return // so it has
+	}
+	if moved := c.progress(u); moved != u.progress { // perhaps only datagrams are lost, or what was in queues has arrived
+		u.progress = moved
+		c.lookLater(u, n)
+		return
 	}
 	others := false
 	for _, o := range c.uplinks {
 		others = others || o != u && o.endpoint && o.up
 	}
-	if !u.endpoint || !others {
-		return // nothing would be left
+	if !u.endpoint || !others { // nothing would be left, now
+		c.lookLater(u, n)
+		return
 	}
 	u.failing = true
 	u.setEndpoint(time.Now(), false)
@@ -253,6 +253,19 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 		c.g.log.Warn("an MPTCP endpoint is not removed", "uplink", u.terms.Name, "error", err)
 	}
 	c.g.log.Info("uplink taken from MPTCP", "uplink", u.terms.Name)
+}
+
+// lookLater has the news of a path that has failed looked at again soon, for a while.
+func (c *gatewayCarriers) lookLater(u *carryUplink, n pathNews) {
+	if n.looks++; n.looks > failLooks {
+		return
+	}
+	time.AfterFunc(max(failAfter, u.rtt*3/2), func() {
+		select {
+		case c.paths <- n:
+		default:
+		}
+	})
 }
 
 // progress is how much the kernel has moved by an uplink, in bytes, over all carriers: it grows while the uplink carries.
