@@ -85,7 +85,13 @@ func (b *bench) busiest(ctx context.Context, direction string) (int, error) {
 // cutOne makes a black hole of the busiest uplink in the middle of a transfer:
 // the interface stays, packets vanish in both directions.
 func (b *bench) cutOne(ctx context.Context, r *Result) error {
-	f, err := b.lose(ctx, r, b.lab.Cut)
+	var counts []lineCount
+	f, err := b.lose(ctx, r, func(ctx context.Context, i int) (err error) {
+		if err = b.lab.Cut(ctx, i); err == nil {
+			counts, err = b.countLines(ctx, r.Direction, i)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -94,8 +100,9 @@ func (b *bench) cutOne(ctx context.Context, r *Result) error {
 	r.Stall = number(millis(f.stall), 0)
 	r.Left = number(f.left, 2)
 	r.LeftMax = number(b.set.leftMbps(b.set.Uplinks[v]), 2)
+	r.Fill = filled(counts, *r.LeftMax/payloadShare)
 	r.CutSlots, r.CutUplinks, r.CutAt = f.slots, f.uplinks, number(f.at.Seconds(), 2)
-	b.say("%s, %s cut: stall %.0f ms, then %.1f Mb/s over what is left (limit %.1f)", r.Direction, r.Cut, *r.Stall, *r.Left, *r.LeftMax)
+	b.say("%s, %s cut: stall %.0f ms, what is left is full after %s ms, then %.1f Mb/s over it (limit %.1f)", r.Direction, r.Cut, *r.Stall, orNever(r.Fill), *r.Left, *r.LeftMax)
 	if err := b.lab.Restore(ctx, v); err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (p plan) run(ctx context.Context, set Set) (all []Result) {
 		} else {
 			for i := range b.results {
 				b.results[i].Uplinks = slices.Clone(first.results[i].Uplinks)
-				b.results[i].Transfers = aloneOnly(first.results[i].Transfers)
+				b.results[i].Transfers, b.results[i].Plain = aloneOnly(first.results[i].Transfers), first.results[i].Plain
 			}
 		}
 		err := b.all(ctx)

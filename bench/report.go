@@ -61,6 +61,7 @@ type Result struct {
 	Uplinks       []UplinkResult `json:"uplinks,omitempty"`
 	Cut           string         `json:"cut,omitempty"`             // the uplink that was cut for Stall
 	CutAt         *float64       `json:"cut_at_s,omitempty"`        // from the start of that transfer
+	Fill          *float64       `json:"fill_ms,omitempty"`         // from the cut until the remaining uplinks are full; 0: they stayed so
 	Left          *float64       `json:"after_cut_mbps,omitempty"`  // rate with the remaining uplinks
 	LeftMax       *float64       `json:"after_cut_limit,omitempty"` // their limit
 	Unplug        *float64       `json:"unplug_stall_ms,omitempty"` // longest silence after the interface of an uplink went down
@@ -75,6 +76,7 @@ type Result struct {
 	CutUplinks    [][]float64    `json:"cut_uplink_profile_mbps,omitempty"`
 	Transfers     []Transfer     `json:"transfers,omitempty"` // with --transfers, downloads only
 	Requests      *Requests      `json:"requests,omitempty"`  // likewise
+	Plain         *PlainRequests `json:"plain_requests,omitempty"`
 	Notes         []string       `json:"notes,omitempty"`
 	Void          string         `json:"void,omitempty"`  // why figures are about the machine and not about bondd
 	Error         string         `json:"error,omitempty"` // why something is missing

@@ -34,6 +34,7 @@ var columns = []column{
 	{"loaded", "one-way ms", func(r Result) string { return r.SparseLoaded.show() }},
 	{"CPU", "s/GB", func(r Result) string { return show(r.CPU, "%.1f") }},
 	{"stall", "ms", func(r Result) string { return show(r.Stall, "%.0f") }},
+	{"filled", "ms", func(r Result) string { return show(r.Fill, "%.0f") }},
 	{"left", "Mb/s", func(r Result) string { return show(r.Left, "%.1f") }},
 	{"left", "of limit", func(r Result) string { return percent(r.Left, r.LeftMax) }},
 	{"unplugged", "stall ms", func(r Result) string { return show(r.Unplug, "%.0f") }},
@@ -94,8 +95,12 @@ func (x Result) details() []string {
 		out = append(out, "alone: "+x.alone())
 	}
 	if x.Cut != "" {
-		out = append(out, fmt.Sprintf("%s turned into a black hole in the middle of a transfer: silent for %s ms (stall), then %s of %s Mb/s (left)",
-			x.Cut, show(x.Stall, "%.0f"), show(x.Left, "%.1f"), show(x.LeftMax, "%.1f")))
+		fill := ""
+		if x.Fill != nil {
+			fill = fmt.Sprintf(", what is left full after %s ms (filled)", show(x.Fill, "%.0f"))
+		}
+		out = append(out, fmt.Sprintf("%s turned into a black hole in the middle of a transfer: silent for %s ms (stall)%s, then %s of %s Mb/s (left)",
+			x.Cut, show(x.Stall, "%.0f"), fill, show(x.Left, "%.1f"), show(x.LeftMax, "%.1f")))
 	}
 	if d := x.transferDetails(); d != "" {
 		out = append(out, d)

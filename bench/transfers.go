@@ -35,7 +35,7 @@ const (
 	// lines need 4 s for 1 MB.
 	aloneTimeout = 6 * time.Second
 	// What all of it takes, about: alone the slowest uplink decides, through the bond the pauses do.
-	transfersAloneTime = 20 * time.Second
+	transfersAloneTime = 20*time.Second + requestCount*requestEvery
 	transfersTime      = 5*time.Second + 2*requestCount*requestEvery + time.Second
 )
 
@@ -58,6 +58,12 @@ type Requests struct {
 	Loaded Spread `json:"loaded_ms"`
 }
 
+// PlainRequests are the same requests without the bond, on idle lines, over the uplink whose median is the shortest.
+type PlainRequests struct {
+	Spread
+	Over string `json:"uplink"`
+}
+
 // Spread is the median and the 95th percentile.
 type Spread struct {
 	P50 float64 `json:"p50"`
@@ -78,6 +84,12 @@ var transferColumns = []column{
 			return ""
 		}
 		return r.Requests.Idle.show()
+	}},
+	{"GET plain", "p50/p95 ms", func(r Result) string {
+		if r.Plain == nil {
+			return ""
+		}
+		return r.Plain.show()
 	}},
 	{"GET loaded", "p50/p95 ms", func(r Result) string {
 		if r.Requests == nil {
@@ -111,9 +123,12 @@ func (r Result) transferDetails() string {
 		}
 		parts = append(parts, part)
 	}
-	q := r.Requests
-	return fmt.Sprintf("one download: %s; %d of %d kB: %s ms idle, %s ms beside a bulk download (p50/p95)",
-		strings.Join(parts, ", "), q.Count, q.Bytes/1000, q.Idle.show(), q.Loaded.show())
+	q, plain := r.Requests, ""
+	if r.Plain != nil {
+		plain = fmt.Sprintf(" (plain TCP over %s: %s)", r.Plain.Over, r.Plain.show())
+	}
+	return fmt.Sprintf("one download: %s; %d of %d kB: %s ms idle%s, %s ms beside a bulk download (p50/p95)",
+		strings.Join(parts, ", "), q.Count, q.Bytes/1000, q.Idle.show(), plain, q.Loaded.show())
 }
 
 // chooseBest puts in the uplink with the shortest median.
@@ -142,9 +157,10 @@ func (b *bench) downloads(r *Result) bool {
 // bond. The uplinks share nothing, so all at the same time.
 func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
 	var (
-		wg   sync.WaitGroup
-		took = make([][]lab.Fetches, len(b.set.Uplinks))
-		errs = make([]error, len(b.set.Uplinks))
+		wg    sync.WaitGroup
+		took  = make([][]lab.Fetches, len(b.set.Uplinks))
+		plain = make([]lab.Fetches, len(b.set.Uplinks))
+		errs  = make([]error, len(b.set.Uplinks))
 	)
 	for i := range b.set.Uplinks {
 		wg.Go(func() {
@@ -156,6 +172,7 @@ func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
 				}
 				took[i] = append(took[i], f)
 			}
+			plain[i], errs[i] = b.lab.Fetch(ctx, lab.FetchSpec{Source: lab.Plain(i), Bytes: requestBytes, Count: requestCount, Every: requestEvery, Timeout: aloneTimeout})
 		})
 	}
 	wg.Wait()
@@ -174,6 +191,15 @@ func (b *bench) transfersAlone(ctx context.Context, r *Result) error {
 			return fmt.Errorf("no uplink alone carries %s: %w", size.name, took[0][k].Err())
 		}
 		r.Transfers = append(r.Transfers, t)
+	}
+	r.Plain = nil
+	for i, u := range b.set.Uplinks {
+		if plain[i].Err() != nil {
+			continue
+		}
+		if s := spreadOf(plain[i].Took); r.Plain == nil || s.P50 < r.Plain.P50 {
+			r.Plain = &PlainRequests{s, u.Name}
+		}
 	}
 	return nil
 }

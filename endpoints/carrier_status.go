@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -15,6 +16,7 @@ type CarrierStatus struct {
 	Opened   uint64          `json:"opened"`             // connections that went by carriers so far
 	Uplinks  []CarrierUplink `json:"uplinks,omitempty"`  // of a gateway
 	Subflows int             `json:"subflows,omitempty"` // of all carriers
+	To       []netip.Addr    `json:"to,omitempty"`       // where the subflows go: the exit, and relays that it announces
 }
 
 // CarrierUplink is an uplink as carriers may use it.
@@ -55,8 +57,16 @@ func (c *gatewayCarriers) publish(inUse, why string) {
 	c.status = st
 	c.mu.Unlock()
 	if was.InUse != inUse {
-		c.g.log.Info("new TCP connections", "go_by", inUse, "because", why)
+		c.g.log.Info("new TCP connections", "exit", c.way.name, "go_by", inUse, "because", why)
 	}
+}
+
+// streams counts the connections that carriers have now. Any goroutine may call it.
+func (c *gatewayCarriers) streams() int {
+	if c.pool == nil {
+		return 0
+	}
+	return c.pool.Streams()
 }
 
 // report is the status now. Any goroutine may call it.
@@ -72,7 +82,13 @@ func (c *gatewayCarriers) report() *CarrierStatus {
 		st.Carriers++
 		if info, err := c.g.readCarrier(conn); err == nil {
 			st.Subflows += info.Count
+			for _, f := range info.Subflows {
+				if a := f.Remote.Addr(); !slices.Contains(st.To, a) {
+					st.To = append(st.To, a)
+				}
+			}
 		}
 	}
+	slices.SortFunc(st.To, netip.Addr.Compare)
 	return &st
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/dial"
 	"github.com/bondd/bondd/endpoints/mptcp"
+	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/scheduler"
 	"github.com/bondd/bondd/tunnel"
 	"github.com/bondd/bondd/tunnel/carrier"
@@ -77,6 +78,25 @@ func (w *carrierWorld) carrier(key control.PrivateKey) (*carrier.Conn, error) {
 	return c, err
 }
 
+// serve is a carrier of the gateway, and the servers at carriedTarget that the exit connects to for it.
+func (w *carrierWorld) serve() (*carrier.Conn, <-chan *memConn) {
+	w.t.Helper()
+	servers := make(chan *memConn, 1)
+	w.dial = func(to dial.Target) (dial.Conn, error) {
+		if to.String() != carriedTarget.String() {
+			w.t.Errorf("dialled %v", to)
+		}
+		exit, server := memPair(netip.AddrPort{}, carriedTarget)
+		servers <- server
+		return exit, nil
+	}
+	c, err := w.carrier(w.own)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c, servers
+}
+
 // client is a connection of the LAN that goes by a carrier; the far end of its relay is joined when the test is over.
 func (w *carrierWorld) client(c *carrier.Conn, target netip.AddrPort, failed func(uint64)) *memConn {
 	w.t.Helper()
@@ -101,19 +121,7 @@ var carriedTarget = netip.MustParseAddrPort("198.51.100.7:80")
 // TestCarriedLikeStreams: a client half-closes and gets its answer, and sees the resets of the far connection, behind what came before them.
 func TestCarriedLikeStreams(t *testing.T) {
 	w := newCarrierWorld(t)
-	servers := make(chan *memConn, 1)
-	w.dial = func(to dial.Target) (dial.Conn, error) {
-		if to.String() != carriedTarget.String() {
-			t.Errorf("dialled %v", to)
-		}
-		exit, server := memPair(netip.AddrPort{}, carriedTarget)
-		servers <- server
-		return exit, nil
-	}
-	c, err := w.carrier(w.own)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, servers := w.serve()
 	client := w.client(c, carriedTarget, nil)
 	question := strings.Repeat("question ", 20_000)
 	go func() {
@@ -182,7 +190,6 @@ func TestCarriedRefusal(t *testing.T) {
 	}
 }
 
-// TestStrangerHasNoCarrier: a gateway that the exit does not know gets nothing.
 // One dialer of a gateway is held to max_streams, by default too; what comes by carriers is dialled by it as the streams of the session are.
 func TestCarriedCountsAsStream(t *testing.T) {
 	for set, want := range map[int]int{0: defaultStreams, 2: 2} {
@@ -195,6 +202,56 @@ func TestCarriedCountsAsStream(t *testing.T) {
 	}
 }
 
+// TestCarriedMemory: max_memory holds for a gateway's session and its carriers together; what nobody takes stays at the gateway.
+func TestCarriedMemory(t *testing.T) {
+	w := newCarrierWorld(t)
+	w.x.cfg.Gateways[0].MaxMemory = 16
+	key := w.own.Public()
+	a := &association{x: w.x, gateway: &w.x.cfg.Gateways[0], current: true, engine: newEngine("home", clock{}, w.x.log, nil, nil, nil, nil)}
+	fake := new(scripted)
+	a.engine.s = fake
+	w.x.sessions = append(w.x.sessions, a)
+	session := func(want int) {
+		t.Helper()
+		a.engine.in.take(&a.engine.taken)
+		for _, f := range a.engine.taken.commands {
+			f(0)
+		}
+		a.engine.taken.commands = nil
+		if fake.bytes != want<<20 || w.x.streamLimits(&w.x.cfg.Gateways[0]).StreamBytes != want<<20 {
+			t.Errorf("the session may hold %d bytes, the next one %d; want %d MB", fake.bytes, w.x.streamLimits(&w.x.cfg.Gateways[0]).StreamBytes, want)
+		}
+	}
+	m := w.x.carriers.enter(w.x, key)
+	if !m.Take(3 << 20) {
+		t.Error("nothing to be had")
+	}
+	session(13)
+	if a.engine.held.Store(12 << 20); m.Take(2 << 20) {
+		t.Error("what the session holds does not count")
+	}
+	if a.engine.held.Store(0); !m.Take(10<<20) || m.Take(4<<20) {
+		t.Error("not what is left")
+	}
+	session(4) // at least
+	m.Give(13 << 20)
+	session(16)
+	w.x.carriers.leave(key)
+
+	c, servers := w.serve()
+	client := w.client(c, carriedTarget, nil)
+	server := <-servers // which takes nothing
+	defer server.abort()
+	client.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := client.Write(make([]byte, 8<<20)); err == nil {
+		t.Error("8 MB have gone where nobody takes them")
+	}
+	if n := c.Moved(); n == 0 || n > 256<<10 {
+		t.Errorf("%d bytes have left the gateway", n)
+	}
+}
+
+// TestStrangerHasNoCarrier: a gateway that the exit does not know gets nothing.
 func TestStrangerHasNoCarrier(t *testing.T) {
 	w := newCarrierWorld(t)
 	c, err := w.carrier(testKey(t))
@@ -278,11 +335,39 @@ func TestLossCount(t *testing.T) {
 }
 
 // endpointsTest notes what is asked of the path manager.
-type endpointsTest struct{ list []mptcp.Endpoint }
+type endpointsTest struct {
+	list   []mptcp.Endpoint
+	raised bool
+	closed int
+}
 
+func (e *endpointsTest) Raise() error                     { e.raised = true; return nil }
 func (e *endpointsTest) Sync(want []mptcp.Endpoint) error { e.list = want; return nil }
 func (e *endpointsTest) Fail(mptcp.Endpoint) error        { e.list = nil; return nil }
-func (e *endpointsTest) Close() error                     { return nil }
+func (e *endpointsTest) Close() error                     { e.closed++; return nil }
+
+// TestOtherAddress: where an uplink does not reach an address of the exit, the next one is tried, and so on in turn.
+func TestOtherAddress(t *testing.T) {
+	a, b := netip.MustParseAddrPort("203.0.113.1:7117"), netip.MustParseAddrPort("203.0.113.9:7117")
+	six := netip.MustParseAddrPort("[2001:db8::1]:7117") // the uplink has no IPv6
+	w := &carryWorld{snap: uplink.Snapshot{Uplinks: []uplink.Uplink{testUplink("one", 1, addrOne)}}, remotes: []netip.AddrPort{six, a, b}}
+	c := &gatewayCarriers{way: &wayOut{}, uplinks: map[string]*carryUplink{}}
+	now := time.Now()
+	for i, want := range []netip.AddrPort{a, b, a, a} {
+		if y := c.follow(now, w, nil); len(y) != 1 || y[0].remote != want {
+			t.Errorf("try %d goes to %+v, not %v", i, y, want)
+		}
+		c.uplinks["one"].checking = true
+		r := checkResult{name: "one", here: true, there: true}
+		if i < 2 {
+			r = checkResult{name: "one", err: io.EOF}
+		}
+		c.checked(r)
+		if due := !c.uplinks["one"].checkAt.After(time.Now()); due {
+			t.Errorf("try %d: the same address is tried again at once", i)
+		}
+	}
+}
 
 // TestEndpointsOfUplinks: an endpoint for each uplink that the kernel may have, and for no other.
 func TestEndpointsOfUplinks(t *testing.T) {
@@ -300,6 +385,10 @@ func TestEndpointsOfUplinks(t *testing.T) {
 	c.syncEndpoints(true)
 	if want := (mptcp.Endpoint{Addr: addrOne, Ifindex: one.Ifindex, Backup: true}); len(e.list) != 1 || e.list[0] != want {
 		t.Errorf("endpoints %+v, want %+v", e.list, want)
+	}
+	c.world.capabilities = []string{capAnnounces}
+	if c.syncEndpoints(true); len(e.list) != 1 || !e.list[0].Mesh {
+		t.Errorf("endpoints for an exit that announces relays: %+v", e.list)
 	}
 	c.uplinks["one"].failing = true
 	if c.syncEndpoints(true); len(e.list) != 0 {

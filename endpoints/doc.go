@@ -22,7 +22,8 @@
 //	TCP connection ◄─► relayCarried ◄─► stream of a carrier ◄─► MPTCP ◄─► stream ◄─► relayCarried ◄─► TCP connection
 //
 // Which of the two is for gateway_carriers.go to say, once a second, by scheduler.Carriage; gateway_carry_uplinks.go checks the
-// uplinks for it and keeps the kernel's endpoints; exit_carriers.go is the other end. netcheck.go tries the same without a node.
+// uplinks for it, gateway_subflows.go looks after their subflows, gateway_endpoints.go shares the kernel's endpoints between exits; exit_carriers.go
+// is the other end, exit_memory.go what it may hold. netcheck.go tries the same without a node.
 //
 // At a gateway the engine of the exit in use has everything, and those of others the datagrams of their sessions and the streams of their proxies; at an exit demux.go finds the engine of a datagram by
 // its session index, and of a packet by its inner destination address.
@@ -45,7 +46,7 @@
 //     is decided by failover.go and done by gateway_failover.go.
 //   - An exit that a rule names has a TUN device of its own, with a reader, whose packets all go to its engine; connections for it come with its number
 //     from the interception. Which rules lead where, and what becomes of them when their exit is out of reach, is in gateway_rules.go.
-//   - A gateway with carriers has a goroutine that decides about them, the pool's, two for each connection they carry, and one for
+//   - A gateway has for each exit with carriers a goroutine that decides about them, the pool's, two for each connection they carry, and one for
 //     each check of an uplink. They talk to serve by a value under a mutex, and to the engine by commands and path events.
 //   - An exit has the goroutine of serve, one per listener, one per carrier, two per connection on one, one per hello under way (exit_hello.go), and an engine per session
 //     (association.go).
@@ -84,7 +85,6 @@
 // # Known weaknesses
 //
 //   - A gateway's sessions with several exits share the sockets and nothing else: each has its own controllers, so to the lines they are as many flows.
-//   - Carriers go to the first exit only, and there are none while another is in use. Connections that a rule sends by an exit have the bond.
 //   - A refusal is remembered for all exits, whichever has found it. IPv6 is intercepted for the exits of rules only while the default exit has it;
 //     else it goes to them as packets. Connections of this machine follow the rules only while the default exit has a route.
 //   - A full writer holds up all paths of its engines for up to writerPatience, because a session does not say for which path it would send

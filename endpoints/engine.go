@@ -58,7 +58,8 @@ type engine struct {
 	done    chan struct{} // closed when run has returned
 
 	in    inbox
-	alive atomic.Bool // whether the session was alive at the end of the last turn
+	alive atomic.Bool  // whether the session was alive at the end of the last turn
+	held  atomic.Int64 // bytes that its streams held then
 
 	// Owned by the goroutine of run.
 	s       session // nil while there is none

@@ -76,6 +76,7 @@ func (e *engine) events(now time.Duration) {
 func (e *engine) watch(now time.Duration) {
 	alive := e.s.Alive(now)
 	e.alive.Store(alive)
+	e.held.Store(int64(e.s.StreamHeld()))
 	e.watchGrace(now, !alive)
 	switch {
 	case alive:

@@ -25,6 +25,7 @@ type exit struct {
 	guard      guard
 	streams    exitStreams
 	carriers   exitCarriers
+	paths      endpointManager // nil: the kernel's MPTCP is left as it is; constant after openPaths
 	names      names
 	forwards   exitForwards
 	answersDNS bool          // constant after openNames
@@ -52,6 +53,7 @@ func (x *exit) run(ctx context.Context) error {
 		x.openBench(),
 		{"UDP sockets", x.openSockets, x.closeSockets},
 		{name: "dialers", start: x.newDialers},
+		{"MPTCP", x.openPaths, x.closePaths},
 		{name: "TUN reader", start: func(context.Context) error { x.startReader(briskPackets); return nil }},
 		{"DNS", x.openNames, x.names.end},
 		{name: "sessions", stop: x.stopSessions},

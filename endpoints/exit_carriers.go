@@ -23,6 +23,8 @@ const (
 	capCarriers = "carriers" // it takes carriers on the port of the hello
 	capMPTCP    = "mptcp"    // and its kernel speaks MPTCP
 	capBBR      = "bbr"      // and has that congestion control
+
+	capAnnounces = "announces" // and announces the addresses of relays
 )
 
 // maxCarriers bounds the carriers of one gateway at an exit, which itself makes poolMax.
@@ -48,39 +50,66 @@ type pathView struct {
 	Rate  float64       `json:"rate_Bps"`
 }
 
-// exitCarriers counts the carriers of each gateway.
+// exitCarriers counts the carriers of each gateway, and what they hold.
 type exitCarriers struct {
 	mu sync.Mutex
-	of map[control.PublicKey]int
+	of map[control.PublicKey]*carriersOf
 }
 
-func (e *exitCarriers) enter(key control.PublicKey) bool {
+// carriersOf are the carriers of one gateway while it has any.
+type carriersOf struct {
+	count  int
+	memory gatewayMemory
+}
+
+// enter takes a place for one more carrier; nil if there is none.
+func (e *exitCarriers) enter(x *exit, key control.PublicKey) *gatewayMemory {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.of[key] >= maxCarriers {
-		return false
+	o := e.of[key]
+	if o == nil {
+		if e.of == nil {
+			e.of = make(map[control.PublicKey]*carriersOf)
+		}
+		o = &carriersOf{memory: gatewayMemory{x: x, key: key}}
+		e.of[key] = o
 	}
-	if e.of == nil {
-		e.of = make(map[control.PublicKey]int)
+	if o.count >= maxCarriers {
+		return nil
 	}
-	e.of[key]++
-	return true
+	o.count++
+	return &o.memory
 }
 
 func (e *exitCarriers) leave(key control.PublicKey) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.of[key]--; e.of[key] == 0 {
+	if o := e.of[key]; o.count == 1 {
 		delete(e.of, key)
+	} else {
+		o.count--
 	}
+}
+
+// taken is how much memory the carriers of a gateway have taken, bytes.
+func (e *exitCarriers) taken(key control.PublicKey) int {
+	e.mu.Lock()
+	o := e.of[key]
+	e.mu.Unlock()
+	if o == nil {
+		return 0
+	}
+	o.memory.mu.Lock()
+	defer o.memory.mu.Unlock()
+	return o.memory.taken
 }
 
 func (e *exitCarriers) len() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := 0
-	for _, k := range e.of {
-		n += k
+	for _, o := range e.of {
+		n += o.count
 	}
 	return n
 }
@@ -107,7 +136,8 @@ func (x *exit) carry(ctx context.Context, in *control.Incoming, conn net.Conn) e
 	if d == nil {
 		return errors.New("carrier: this exit carries no streams")
 	}
-	if !x.carriers.enter(g.Key) {
+	memory := x.carriers.enter(x, g.Key)
+	if memory == nil {
 		return fmt.Errorf("carrier: %s has %d already", g.Name, maxCarriers)
 	}
 	defer x.carriers.leave(g.Key)
@@ -117,7 +147,7 @@ func (x *exit) carry(ctx context.Context, in *control.Incoming, conn net.Conn) e
 	}
 	x.log.Debug("carrier", "gateway", g.Name, "from", conn.RemoteAddr())
 	stop := func() bool { return true }
-	err = carrier.Serve(carrierConn{t, conn},
+	err = carrier.Serve(carrierConn{t, conn}, memory,
 		func(c *carrier.Conn) { stop = context.AfterFunc(ctx, func() { c.Close() }) },
 		func(s *carrier.Stream, target []byte) { x.carryStream(ctx, g, d, conn, s, target) })
 	stop()
@@ -156,15 +186,7 @@ func (x *exit) carryStream(ctx context.Context, g *config.Gateway, d targetDiale
 func (x *exit) tellView(ctx context.Context, g *config.Gateway, conn net.Conn, s *carrier.Stream) {
 	defer s.Close()
 	v := carrierView{MPTCP: x.host.isMPTCP(conn), Able: x.host.mptcpSupport().Missing == "", From: addrPort(conn.RemoteAddr())}
-	var current *association
-	x.mu.Lock()
-	for _, a := range x.sessions {
-		if a.gateway == g && a.current && !a.over {
-			current = a
-		}
-	}
-	x.mu.Unlock()
-	if current != nil {
+	if current := x.currentOf(g.Key); current != nil {
 		var st SessionStatus
 		current.engine.fill(ctx, &st)
 		if st.Stats != nil {

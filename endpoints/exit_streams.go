@@ -93,10 +93,9 @@ func dialOptions(s config.Stream) dial.Options {
 	return o
 }
 
-// streamLimits are those of one session of a gateway.
+// streamLimits are those of one session of a gateway, whose carriers have the rest of its memory.
 func (x *exit) streamLimits(g *config.Gateway) tunnel.Limits {
-	s := x.config().Stream.Of(g)
-	return tunnel.Limits{Streams: s.MaxStreams, StreamBytes: s.MaxMemory << 20}
+	return tunnel.Limits{Streams: x.config().Stream.Of(g).MaxStreams, StreamBytes: x.sessionMemory(g.Key, x.carriers.taken(g.Key))}
 }
 
 // seeIPv6 notes whether this machine has IPv6 to the world.
@@ -124,7 +123,11 @@ func (x *exit) capabilities() []string {
 	if at := benchAddr(x.cfg); at.IsValid() {
 		list = append(list, capBench+at.String())
 	}
-	return append(list, x.host.carrierCapabilities()...)
+	list = append(list, x.host.carrierCapabilities()...)
+	if len(x.config().Stream.Announce) > 0 && x.paths != nil {
+		list = append(list, capAnnounces)
+	}
+	return list
 }
 
 // streamOpened connects to the target of a stream. It runs on the engine's goroutine; the dial has one of its own, bounded by the

@@ -23,6 +23,7 @@ type scripted struct {
 	events   []tunnel.Event
 	deadline time.Duration
 	dead     bool
+	bytes    int // for streams
 
 	packets, arrivals int // pushed
 	advanced          int
@@ -150,6 +151,8 @@ func (s *scripted) Event() (tunnel.Event, bool) {
 	return e, true
 }
 
+func (s *scripted) StreamHeld() int                                { return 0 }
+func (s *scripted) SetStreamBytes(n int)                           { s.bytes = n }
 func (s *scripted) Watch(time.Duration, bool)                      {}
 func (s *scripted) InnerMTU() int                                  { return 1400 }
 func (s *scripted) Alive(time.Duration) bool                       { return !s.dead }

@@ -32,14 +32,14 @@ type gateway struct {
 	synced  bool              // the last plan is in place
 	walled  bool              // so is the nftables table
 
-	dog      watchdog
-	streams  gatewayStreams
-	carriers gatewayCarriers
-	names    names
-	forwards atomic.Pointer[forwardTo]
-	orders   chan pathOrder // of "bondd path"
-	statusMu sync.Mutex
-	status   gatewayStatus // guarded by statusMu
+	dog       watchdog
+	streams   gatewayStreams
+	endpoints sharedEndpoints
+	names     names
+	forwards  atomic.Pointer[forwardTo]
+	orders    chan pathOrder // of "bondd path"
+	statusMu  sync.Mutex
+	status    gatewayStatus // guarded by statusMu
 }
 
 // source is the socket of an uplink.
@@ -56,7 +56,6 @@ func newGateway(cfg *config.Config, log *slog.Logger, h *host) *gateway {
 		g.ways = append(g.ways, newWayOut(g, x))
 	}
 	g.openFailover()
-	g.carriers.way = g.ways[0]
 	g.chosen.Store(g.ways[0])
 	return g
 }
@@ -211,8 +210,8 @@ func (g *gateway) changed(ctx context.Context, seen uplink.Snapshot) {
 		g.sockets.close(socket)
 	}
 	g.setStatus(func(st *gatewayStatus) { st.uplinks = g.uplinkStatus() })
-	g.carriers.see(s, nil)
 	for _, w := range g.ways {
+		w.carriers.see(s, nil)
 		w.setStatus(func(st *wayStatus) { st.remotes = w.remotes.list })
 		if w.awake && w.hello.failed && !w.hello.running {
 			w.hello.soon() // perhaps an uplink came: do not wait out the pause

@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/bondd/bondd/scheduler"
 	"github.com/bondd/bondd/tunnel"
 	"github.com/bondd/bondd/tunnel/carrier"
+	"github.com/bondd/bondd/tunnel/control"
 )
 
 const (
@@ -32,15 +34,18 @@ const (
 	// failAfter is how long a suspect path is given, at least, before its uplink is taken from the kernel: one that has lost a probe or is
 	// late, as on a busy machine, has answered by then, or the kernel's own subflows have moved something.
 	failAfter = 60 * time.Millisecond
+	// failLooks is how often it is looked at again: what is in queues arrives for a while, and the other uplinks may be without a path for a moment.
+	failLooks = 16
 	// wellAfter is how long a path that had failed has to answer before the kernel may use its uplink again.
 	wellAfter = time.Second
 )
 
-// gatewayCarriers decides what carries TCP connections, and keeps carriers and MPTCP endpoints for it. The goroutine of run owns it, except
-// where it says otherwise.
+// gatewayCarriers decides what carries TCP connections to one exit, and keeps carriers and MPTCP endpoints for it. The goroutine of run owns it,
+// except where it says otherwise.
 type gatewayCarriers struct {
 	g       *gateway
 	way     *wayOut       // whose exit they go to; constant
+	needed  atomic.Bool   // connections go to that exit
 	pool    *carrier.Pool // nil: there are no carriers; constant after open
 	support mptcp.Support
 	manager endpointManager // nil: none, or not before it is needed
@@ -60,6 +65,7 @@ type gatewayCarriers struct {
 	checks   chan checkResult
 	views    chan *carrierView // nil: there was no answer
 	uplinks  map[string]*carryUplink
+	seen     map[*carrier.Conn]map[string]*subflowSight // by uplink
 	choice   scheduler.Carriage
 	set      []string // names of the uplinks that the choice is about
 	deadFrom time.Time
@@ -87,7 +93,8 @@ type carryWorld struct {
 type carryWay struct {
 	uplink uplink.Uplink
 	remote netip.AddrPort
-	barred bool // it is for the last resort only
+	key    control.PublicKey // of the exit
+	barred bool              // it is for the last resort only
 }
 
 // pathNews is a change of a path of the bond.
@@ -96,12 +103,22 @@ type pathNews struct {
 	up     bool
 	late   bool // it failed failAfter ago, for the down-th time
 	down   int
+	looks  int // how often it was looked at since
 }
 
 // openCarriers starts what belongs to carriers, unless the configuration or the machine is without.
 func (g *gateway) openCarriers() {
-	c := &g.carriers
-	c.g = g
+	if g.host.multipath != nil {
+		g.endpoints.open = g.host.multipath.endpoints
+	}
+	for _, w := range g.ways {
+		w.carriers.open(w)
+	}
+}
+
+func (c *gatewayCarriers) open(w *wayOut) {
+	g := w.g
+	c.g, c.way = g, w
 	c.status = CarrierStatus{Mode: string(g.cfg.Stream.Mode), InUse: "bond"}
 	switch {
 	case g.cfg.Stream.Mode == config.CarryBond:
@@ -126,7 +143,14 @@ func (g *gateway) openCarriers() {
 
 // closeCarriers ends all carriers, and their streams with them.
 func (g *gateway) closeCarriers() error {
-	c := &g.carriers
+	var errs []error
+	for _, w := range g.ways {
+		errs = append(errs, w.carriers.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (c *gatewayCarriers) close() error {
 	if c.pool == nil {
 		return nil
 	}
@@ -137,6 +161,15 @@ func (g *gateway) closeCarriers() error {
 		return nil
 	}
 	return c.manager.Close()
+}
+
+// needCarriers says which exits connections go to: the one in use, those with proxies of their own, and those that rules name.
+func (g *gateway) needCarriers() {
+	for _, w := range g.ways {
+		if need := w.awake && (w.isChosen() || w.proxied || w.ruled); w.carriers.needed.Swap(need) != need {
+			w.carriers.stir()
+		}
+	}
 }
 
 // see takes what serve has learned. capabilities nil leaves those known.
@@ -154,9 +187,14 @@ func (c *gatewayCarriers) see(snap uplink.Snapshot, capabilities []string) {
 		c.world.capabilities = capabilities
 	}
 	c.mu.Unlock()
+	c.stir()
+}
+
+// stir has the situation looked at.
+func (c *gatewayCarriers) stir() {
 	select {
 	case c.wake <- struct{}{}:
-	default:
+	default: // also where there are no carriers
 	}
 }
 
@@ -171,9 +209,9 @@ func (c *gatewayCarriers) pathChanged(interfaceName string, up bool) {
 	}
 }
 
-// open opens a stream by a carrier, if that is where connections go now and one is free. Any goroutine may call it.
-func (c *gatewayCarriers) open(target []byte) *carrier.Stream {
-	if c.pool == nil || !c.use.Load() || !c.way.isChosen() {
+// begin opens a stream by a carrier, if that is where connections go now and one is free. Any goroutine may call it.
+func (c *gatewayCarriers) begin(target []byte) *carrier.Stream {
+	if c.pool == nil || !c.use.Load() {
 		return nil
 	}
 	s, err := c.pool.Open(target, c.share.Load())
@@ -186,7 +224,7 @@ func (c *gatewayCarriers) open(target []byte) *carrier.Stream {
 
 // take carries a connection, or says that it does not. failed is told if its target was not reached.
 func (c *gatewayCarriers) take(conn dial.Conn, target []byte, failed func(code uint64)) bool {
-	s := c.open(target)
+	s := c.begin(target)
 	if s == nil && !c.waits() {
 		return false
 	}
@@ -209,7 +247,7 @@ func (c *gatewayCarriers) take(conn dial.Conn, target []byte, failed func(code u
 }
 
 // waits tells whether it is better to wait for a carrier than to go by the bond.
-func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() && c.way.isChosen() }
+func (c *gatewayCarriers) waits() bool { return c.pool != nil && c.last.Load() }
 
 // await waits for a carrier; nil if none has come for as long as a stream waits for a session.
 func (c *gatewayCarriers) await(ctx context.Context, target []byte) *carrier.Stream {
@@ -229,7 +267,7 @@ func (c *gatewayCarriers) dialCarried(ctx context.Context, t dial.Target) (dial.
 	if err != nil {
 		return nil, nil // the stream says the same
 	}
-	s := c.open(b)
+	s := c.begin(b)
 	if s == nil && c.waits() {
 		s = c.await(ctx, b)
 	}
@@ -273,7 +311,7 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.mu.Unlock()
 	now := time.Now()
 	if c.support = c.g.host.mptcpSupport(); c.support.Missing == "" && c.manager == nil && c.denied == "" {
-		if m, err := c.g.host.multipath.endpoints(); err != nil {
+		if m, err := c.g.endpoints.share(); err != nil {
 			c.denied = err.Error()
 			c.g.log.Warn("the kernel's MPTCP is not used", "error", err)
 		} else {
@@ -282,10 +320,11 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	}
 	stats := c.stats(ctx)
 	ways := c.follow(now, &w, stats)
+	c.seeSubflows(now, c.sights())
 	c.startChecks(ctx, now, &w, ways)
 	c.askView(ctx, now)
 
-	takes := slices.Contains(w.capabilities, capCarriers)
+	takes := c.needed.Load() && slices.Contains(w.capabilities, capCarriers)
 	switch {
 	case !takes || c.anyUp(): // not the engine's word: a session counts as alive until it has proven not to be
 		c.deadFrom = time.Time{}
@@ -338,6 +377,8 @@ func (c *gatewayCarriers) anyUp() bool {
 // missing is why there is no kernel MPTCP; empty if there is.
 func (c *gatewayCarriers) missing(w *carryWorld) string {
 	switch {
+	case !c.needed.Load():
+		return "the exit is not in use"
 	case c.support.Missing != "":
 		return "here, " + c.support.Missing
 	case c.denied != "":

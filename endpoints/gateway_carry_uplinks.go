@@ -49,7 +49,14 @@ type carryUplink struct {
 	progress uint64 // when it failed last
 	failing  bool   // its endpoint is gone, because it did not answer
 	wellFrom time.Time
-	endpoint bool
+
+	endpoint   bool      // it has one
+	endpointAt time.Time // since when
+	unreached  bool      // the exit is not reached at remote
+	missed     int       // carriers on which its subflow has not come
+	missFrom   time.Time // since the first of them
+	suspectAt  time.Time // when a check was asked for last because of subflows
+	unjoined   bool      // its subflows do not come, though a connection of its own has MPTCP
 
 	id       tunnel.PathID
 	rtt      time.Duration
@@ -104,6 +111,8 @@ func (u *carryUplink) path(now time.Time) scheduler.CarryPath {
 		p.Reason = "not checked yet"
 	case u.check.err != nil:
 		p.Reason = "the exit is not reached by TCP"
+	case u.unjoined:
+		p.Reason = "MPTCP is stripped on the way: its subflows do not come"
 	case u.stripped():
 		p.Reason = "MPTCP is stripped on the way"
 	case u.failing:
@@ -114,9 +123,9 @@ func (u *carryUplink) path(now time.Time) scheduler.CarryPath {
 	return p
 }
 
-// stripped tells that a connection by the uplink has lost MPTCP.
+// stripped tells that a connection by the uplink has lost MPTCP, or that no subflow comes by it.
 func (u *carryUplink) stripped() bool {
-	return u.check.name != "" && u.check.err == nil && !(u.check.here && u.check.there)
+	return u.unjoined || u.check.name != "" && u.check.err == nil && !(u.check.here && u.check.there)
 }
 
 // barred tells that the kernel may not, or cannot, have the uplink: it does not know what costs money, nor caps.
@@ -129,13 +138,20 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 	var ways []carryWay
 	seen := make(map[string]bool)
 	for _, u := range w.snap.Uplinks {
-		i := slices.IndexFunc(w.remotes, func(r netip.AddrPort) bool { return usable(u, r.Addr()) })
-		if i < 0 {
+		remotes := slices.DeleteFunc(slices.Clone(w.remotes), func(r netip.AddrPort) bool { return !usable(u, r.Addr()) })
+		if len(remotes) == 0 {
 			continue
 		}
 		seen[u.Name] = true
-		remote := w.remotes[i]
 		k := c.uplinks[u.Name]
+		at := 0 // the address of the exit that the uplink reaches, as far as is known
+		if k != nil {
+			at = max(0, slices.Index(remotes, k.remote))
+			if k.unreached {
+				k.unreached, at = false, (at+1)%len(remotes)
+			}
+		}
+		remote := remotes[at]
 		if k == nil || k.remote != remote || sourceOf(k.uplink, remote.Addr()) != sourceOf(u, remote.Addr()) || k.uplink.Ifindex != u.Ifindex {
 			k = &carryUplink{since: now}
 			c.uplinks[u.Name] = k
@@ -146,7 +162,7 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 		} else {
 			k.up = false
 		}
-		ways = append(ways, carryWay{u, remote, k.barred()})
+		ways = append(ways, carryWay{u, remote, c.way.key, k.barred()})
 	}
 	for name := range c.uplinks {
 		if !seen[name] {
@@ -209,38 +225,52 @@ func (c *gatewayCarriers) pathNews(ctx context.Context, n pathNews) {
 		u.up, u.since, u.checkAt = false, time.Now(), time.Now().Add(udpPatience/2)
 		u.downs++
 		u.progress = c.progress(u)
-		again := pathNews{uplink: n.uplink, late: true, down: u.downs}
-		time.AfterFunc(max(failAfter, u.rtt*3/2), func() {
-			select {
-			case c.paths <- again:
-			default:
-			}
-		})
+		c.lookLater(u, pathNews{uplink: n.uplink, late: true, down: u.downs})
 		return
 	}
 	if u.up || n.down != u.downs {
 		return // it has answered
 	}
-	if p := c.stats(ctx)[wayKey{n.uplink, u.remote}]; p.State == scheduler.Up.String() || c.progress(u) != u.progress {
-		return // so it has, or TCP goes on: perhaps only datagrams are lost
+	if p := c.stats(ctx)[wayKey{n.uplink, u.remote}]; p.State == scheduler.Up.String() {
+		return // so it has
+	}
+	if moved := c.progress(u); moved != u.progress { // perhaps only datagrams are lost, or what was in queues has arrived
+		u.progress = moved
+		c.lookLater(u, n)
+		return
 	}
 	others := false
 	for _, o := range c.uplinks {
 		others = others || o != u && o.endpoint && o.up
 	}
-	if !u.endpoint || !others {
-		return // nothing would be left
+	if !u.endpoint || !others { // nothing would be left, now
+		c.lookLater(u, n)
+		return
 	}
-	u.failing, u.endpoint = true, false
+	u.failing = true
+	u.setEndpoint(time.Now(), false)
 	if err := c.manager.Fail(u.mptcpEndpoint()); err != nil {
 		c.g.log.Warn("an MPTCP endpoint is not removed", "uplink", u.terms.Name, "error", err)
 	}
 	c.g.log.Info("uplink taken from MPTCP", "uplink", u.terms.Name)
 }
 
+// lookLater has the news of a path that has failed looked at again soon, for a while.
+func (c *gatewayCarriers) lookLater(u *carryUplink, n pathNews) {
+	if n.looks++; n.looks > failLooks {
+		return
+	}
+	time.AfterFunc(max(failAfter, u.rtt*3/2), func() {
+		select {
+		case c.paths <- n:
+		default:
+		}
+	})
+}
+
 // progress is how much the kernel has moved by an uplink, in bytes, over all carriers: it grows while the uplink carries.
 func (c *gatewayCarriers) progress(u *carryUplink) (n uint64) {
-	from := sourceOf(u.uplink, u.remote.Addr())
+	from := u.source()
 	for _, conn := range c.pool.Conns() {
 		if info, err := c.g.readCarrier(conn); err == nil {
 			for _, f := range info.Subflows {
@@ -263,7 +293,7 @@ func (g *gateway) readCarrier(c *carrier.Conn) (mptcp.Info, error) {
 }
 
 func (u *carryUplink) mptcpEndpoint() mptcp.Endpoint {
-	return mptcp.Endpoint{Addr: sourceOf(u.uplink, u.remote.Addr()), Ifindex: u.uplink.Ifindex, Backup: u.terms.Mode == config.ModeBackup}
+	return mptcp.Endpoint{Addr: u.source(), Ifindex: u.uplink.Ifindex, Backup: u.terms.Mode == config.ModeBackup}
 }
 
 // syncEndpoints keeps an endpoint for each uplink that may have subflows. One without a path in the bond keeps its own: perhaps only
@@ -272,11 +302,14 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 	if c.manager == nil {
 		return
 	}
+	mesh := slices.Contains(c.capabilities(), capAnnounces)
 	var want []mptcp.Endpoint
 	for _, u := range c.uplinks {
 		ok := possible && !u.failing && u.check.name != "" && !u.barred()
-		if u.endpoint = ok; ok {
-			want = append(want, u.mptcpEndpoint())
+		if u.setEndpoint(time.Now(), ok); ok {
+			e := u.mptcpEndpoint()
+			e.Mesh = mesh
+			want = append(want, e)
 		}
 	}
 	if err := c.manager.Sync(want); err != nil {
@@ -286,7 +319,7 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 
 // startChecks looks by a connection over each uplink whether the exit is reached and MPTCP gets through.
 func (c *gatewayCarriers) startChecks(ctx context.Context, now time.Time, w *carryWorld, ways []carryWay) {
-	if !slices.Contains(w.capabilities, capCarriers) {
+	if !c.needed.Load() || !slices.Contains(w.capabilities, capCarriers) {
 		return
 	}
 	for _, y := range ways {
@@ -321,6 +354,10 @@ func (c *gatewayCarriers) checked(r checkResult) {
 	}
 	was := u.stripped()
 	u.check, u.checked = r, time.Now()
+	u.unreached = r.err != nil // another address of the exit is tried, if it has one
+	if u.unjoined {            // another trial
+		u.unjoined, u.missed = false, 0
+	}
 	if r.err == nil && !u.up {
 		u.failing = false // datagrams may be blocked, but it lives
 	}
@@ -345,7 +382,7 @@ func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (c
 		return conn, 0, err
 	}
 	syn = time.Since(begin)
-	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, g.carriers.way.key)
+	t, err := control.Carrier(ctx, tcp, g.cfg.PrivateKey, y.key)
 	if err != nil {
 		tcp.Close()
 		return conn, 0, err

@@ -48,6 +48,7 @@ func (g *gateway) openFailover() {
 
 // chooseExit looks whether another exit has to take over, and gives a session to those that need one.
 func (g *gateway) chooseExit(ctx context.Context) {
+	defer g.needCarriers()
 	if len(g.ways) == 1 {
 		return
 	}
@@ -105,6 +106,7 @@ func (w *wayOut) part(ctx context.Context) {
 	}
 	streams := 0
 	w.engine.call(ctx, func(time.Duration) { streams = len(w.engine.table.streams) })
+	streams += w.carriers.streams()
 	if streams > 0 && time.Since(w.partAt) < partTime {
 		return
 	}

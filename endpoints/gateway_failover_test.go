@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/config"
-	"github.com/bondd/bondd/tunnel/carrier"
 )
 
 var (
@@ -206,21 +205,6 @@ func TestExitWithItsOwnProxy(t *testing.T) {
 		w.setDead(false, exitAddr)
 		w.waitEcho(20 * time.Second)
 	})
-}
-
-// Carriers go to the first exit, and to nobody while another is in use.
-func TestCarriersAreOfTheFirstExit(t *testing.T) {
-	g := newGateway(&config.Config{Role: config.RoleGateway, Others: []config.Exit{{Name: "b"}}}, nil, &host{})
-	c := &g.carriers
-	c.pool = &carrier.Pool{}
-	c.last.Store(true)
-	if !c.waits() {
-		t.Error("no carrier is waited for with the first exit in use")
-	}
-	g.chosen.Store(g.ways[1])
-	if c.waits() {
-		t.Error("a carrier to the first exit is waited for with the second in use")
-	}
 }
 
 // A reload tells the gateway where an exit is that has moved.

@@ -217,9 +217,7 @@ func (w *wayOut) adopt(ctx context.Context, won *greeting) error {
 	if old != 0 {
 		g.demux.removeSession(old)
 	}
-	if w == g.carriers.way {
-		g.carriers.see(g.snap, append([]string{}, a.Capabilities...))
-	}
+	w.carriers.see(g.snap, append([]string{}, a.Capabilities...))
 	if w.isChosen() {
 		g.followExit(a)
 	}

@@ -126,10 +126,7 @@ type gatewayDialer struct {
 
 // DialTarget connects by whichever exit everything leaves by.
 func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
-	if c, err := d.g.carriers.dialCarried(ctx, t); c != nil || err != nil {
-		return c, err
-	}
-	return dialStream(ctx, d.g.chosen.Load().engine, &d.g.flows, t)
+	return d.g.chosen.Load().dial(ctx, t)
 }
 
 // exitDialer is what the proxies of an exit connect with.
@@ -137,13 +134,15 @@ type exitDialer struct{ w *wayOut }
 
 // DialTarget connects by the exit of the proxy, and by no other.
 func (d exitDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
-	g := d.w.g
-	if d.w == g.carriers.way {
-		if c, err := g.carriers.dialCarried(ctx, t); c != nil || err != nil {
-			return c, err
-		}
+	return d.w.dial(ctx, t)
+}
+
+// dial connects by the exit: by a carrier, or by a stream of the bond.
+func (w *wayOut) dial(ctx context.Context, t dial.Target) (dial.Conn, error) {
+	if c, err := w.carriers.dialCarried(ctx, t); c != nil || err != nil {
+		return c, err
 	}
-	return dialStream(ctx, d.w.engine, &g.flows, t)
+	return dialStream(ctx, w.engine, &w.g.flows, t)
 }
 
 // Associate refuses: datagrams of this host go into the TUN device, and leave by another exit than was asked for.
@@ -229,10 +228,11 @@ func (g *gateway) take(taker interceptor, refusals chan<- refusal) {
 				}
 			}
 		}
-		if err == nil && exit == 0 && g.carriers.take(c, b, failed) {
+		w := g.wayFor(exit)
+		if err == nil && w.carriers.take(c, b, failed) {
 			continue
 		}
-		f := newFlow(g.wayFor(exit).engine, &g.flows, b)
+		f := newFlow(w.engine, &g.flows, b)
 		if err != nil || !g.flows.add(f) {
 			abort(c)
 			continue

@@ -143,7 +143,7 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 		}
 		n.Uplinks[i].Exit = w.remotes.list[at]
 		wg.Go(func() {
-			n.Uplinks[i].take(g.checkWay(ctx, carryWay{uplink: u, remote: w.remotes.list[at]}), g.host.mptcpSupport())
+			n.Uplinks[i].take(g.checkWay(ctx, carryWay{uplink: u, remote: w.remotes.list[at], key: w.key}), g.host.mptcpSupport())
 		})
 	}
 	wg.Wait()

@@ -219,6 +219,11 @@ func (x *exit) apply(t *reloadTask) (troubles []string) {
 	}
 	x.reloads.now.Store(t.cfg)
 	x.streams.dialers.Store(&dialers)
+	if t.changed("stream.announce") {
+		if err := x.announce(); err != nil {
+			troubles = append(troubles, oneLine(err))
+		}
+	}
 	if t.changed("gateway") {
 		if err := x.host.setFirewall(exitFirewall(t.cfg)); err != nil {
 			troubles = append(troubles, oneLine(err))

@@ -34,6 +34,8 @@ type session interface {
 	StreamReset(now time.Duration, id tunnel.StreamID, code uint64)
 	StreamAbort(now time.Duration, id tunnel.StreamID, code uint64) (done bool)
 	StreamEvent() (tunnel.StreamEvent, bool)
+	StreamHeld() int
+	SetStreamBytes(n int)
 
 	Watch(now time.Duration, on bool)
 	Event() (tunnel.Event, bool)

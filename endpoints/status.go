@@ -70,6 +70,8 @@ type ExitStatus struct {
 	Reason  string           `json:"reason,omitempty"`
 	Remotes []netip.AddrPort `json:"remotes"`
 	TUN     string           `json:"tun,omitempty"` // its own device, for what rules send there
+	// Carriers are those to it. Of the exit in use, those of the whole status.
+	Carriers *CarrierStatus `json:"carriers,omitempty"`
 }
 
 // RuleStatus is a rule by which traffic leaves by an exit of its own.
@@ -184,7 +186,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 	for i, w := range g.ways {
 		now := &all[i]
 		if len(g.ways) > 1 {
-			st.Exits = append(st.Exits, ExitStatus{w.name, w == chosen, cmp.Or(now.state, "standby"), now.reason, now.remotes, nameOf(w.tun())})
+			st.Exits = append(st.Exits, ExitStatus{w.name, w == chosen, cmp.Or(now.state, "standby"), now.reason, now.remotes, nameOf(w.tun()), w.carriers.report()})
 		}
 		if w == chosen {
 			st.State, st.Reason, st.Remotes = cmp.Or(now.state, "connecting"), now.reason, now.remotes
@@ -204,7 +206,7 @@ func (g *gateway) report(ctx context.Context) *Status {
 		}
 	}
 	st.Streams.Interception = g.streams.status()
-	st.Carriers = g.carriers.report()
+	st.Carriers = chosen.carriers.report()
 	st.DNS = g.names.status(g.askedServers())
 	return st
 }

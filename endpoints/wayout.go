@@ -26,20 +26,21 @@ type wayOut struct {
 	own     atomic.Pointer[tun.Device] // its own TUN device; nil: none. Set once, by serve or before it
 	after   time.Duration              // how long it may be out of reach before another takes over
 
-	news    news // of the engine
-	remotes remotes
-	inner   []netip.Prefix // given by the exit; empty before the first hello
-	answer  control.Answer // of the last hello
-	index   uint32         // session index of the present session; 0: there is none
-	peer    uint32         // the exit's index of the same; 0 when there is nothing to come back to
-	mtu     int            // of the inner packets, as the paths allow; 0: not known
-	up      bool           // a path of the present session answers
-	awake   bool           // it is to have a session
-	partAt  time.Time      // since when it is not; zero: it is
-	hello   helloState
-	ruled   bool // a rule names it, so it has a session all the time
-	reach   exitReach
-	status  wayStatus // guarded by g.statusMu
+	news     news // of the engine
+	remotes  remotes
+	inner    []netip.Prefix // given by the exit; empty before the first hello
+	answer   control.Answer // of the last hello
+	index    uint32         // session index of the present session; 0: there is none
+	peer     uint32         // the exit's index of the same; 0 when there is nothing to come back to
+	mtu      int            // of the inner packets, as the paths allow; 0: not known
+	up       bool           // a path of the present session answers
+	awake    bool           // it is to have a session
+	partAt   time.Time      // since when it is not; zero: it is
+	hello    helloState
+	ruled    bool // a rule names it, so it has a session all the time
+	reach    exitReach
+	carriers gatewayCarriers
+	status   wayStatus // guarded by g.statusMu
 }
 
 // wayStatus is what serve publishes of a way out for report.
@@ -153,9 +154,7 @@ func (n *news) take() told {
 func (w *wayOut) pathUp(*engine) { w.news.tell(func(t *told) { t.up, t.lost = true, "" }) }
 
 func (w *wayOut) pathChanged(uplink string, up bool) {
-	if w == w.g.carriers.way {
-		w.g.carriers.pathChanged(uplink, up)
-	}
+	w.carriers.pathChanged(uplink, up)
 }
 
 func (w *wayOut) mtuChanged(_ *engine, mtu int) { w.news.tell(func(t *told) { t.mtu = mtu }) }

@@ -174,6 +174,12 @@ func (s *Session) tuneWindow(now time.Duration, st *stream) {
 	}
 }
 
+// SetStreamBytes changes Limits.StreamBytes.
+func (s *Session) SetStreamBytes(n int) { s.cfg.Limits.StreamBytes = n }
+
+// StreamHeld is how many bytes of stream data have been received and not read.
+func (s *Session) StreamHeld() int { return s.streamHeld }
+
 func (s *Session) streamPool() int {
 	if s.cfg.Limits.StreamBytes > 0 {
 		return s.cfg.Limits.StreamBytes

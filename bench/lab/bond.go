@@ -50,10 +50,13 @@ func gatewayConfig(keyFile, exitPublic string, remotes int, streams bool, mode, 
 	return text + tables
 }
 
-func exitConfig(keyFile, gatewayPublic string, bench bool) string {
+func exitConfig(keyFile, gatewayPublic string, bench bool, announce ...string) string {
 	text := fmt.Sprintf("role = \"exit\"\nprivate_key_file = %q\n[[gateway]]\nname = \"lab\"\nkey = %q\n", keyFile, gatewayPublic)
-	if bench {
-		text += "[stream]\nbench = true\n"
+	if bench || len(announce) > 0 {
+		text += fmt.Sprintf("[stream]\nbench = %v\n", bench)
+	}
+	if len(announce) > 0 {
+		text += fmt.Sprintf("announce = [%s]\n", strings.Join(announce, ", "))
 	}
 	return text
 }
@@ -144,7 +147,7 @@ func (l *Lab) StartGateway(ctx context.Context) error {
 
 func (l *Lab) StartExit(ctx context.Context) error {
 	return l.startDaemon(ctx, l.Exit, l.keys.exit, func(keyFile string) string {
-		return exitConfig(keyFile, l.keys.gatewayPublic, l.cfg.Bench)
+		return exitConfig(keyFile, l.keys.gatewayPublic, l.cfg.Bench, l.announced()...)
 	})
 }
 

@@ -61,6 +61,9 @@ func emulatorMain() int {
 			e.do(func(now time.Duration) {
 				for _, d := range e.dirs[2*c.Uplink : 2*c.Uplink+2] {
 					d.link.Set(now, c.apply)
+					if c.Strip != nil {
+						d.strip = *c.Strip
+					}
 				}
 			})
 			return struct{}{}, nil
@@ -97,6 +100,7 @@ type Change struct {
 	Rate   *float64       `json:"rate,omitempty"` // bit/s
 	Delay  *time.Duration `json:"delay,omitempty"`
 	Loss   *float64       `json:"loss,omitempty"`
+	Strip  *bool          `json:"strip,omitempty"` // a box removes the MPTCP option
 }
 
 func (c Change) apply(cfg *link.Config) {

@@ -21,6 +21,8 @@ import (
 type Home struct {
 	Relays int    // how many; at least 1
 	Backup string // name of the uplink that is a backup; "" for none
+	// Announce has the exit announce the relays to the kernel's MPTCP of the gateway.
+	Announce bool
 }
 
 // vpnIf is the VPN's device at both ends.
@@ -66,16 +68,28 @@ func (l *Lab) wireHome(ctx context.Context) error {
 		netStep{Do: "route", Via: "10.200.0.1", Metric: uplinkMetric + len(l.cfg.Uplinks)})
 }
 
+// relayList are the relays' addresses, quoted.
+func (l *Lab) relayList() (list []string) {
+	for k := range l.Relays {
+		list = append(list, fmt.Sprintf("%q", relayAddr(k)))
+	}
+	return list
+}
+
+// announced are those that the exit announces.
+func (l *Lab) announced() []string {
+	if l.cfg.Home == nil || !l.cfg.Home.Announce {
+		return nil
+	}
+	return l.relayList()
+}
+
 // homeConfig is what a gateway's configuration has beside the rest: tables, and a line for [exit].
 func (l *Lab) homeConfig() (exit, tables string) {
 	if l.cfg.Home == nil {
 		return "", ""
 	}
-	var relays []string
-	for k := range l.Relays {
-		relays = append(relays, fmt.Sprintf("%q", relayAddr(k)))
-	}
-	exit = fmt.Sprintf("relays = [%s]\n", strings.Join(relays, ", "))
+	exit = fmt.Sprintf("relays = [%s]\n", strings.Join(l.relayList(), ", "))
 	for i, u := range l.cfg.Uplinks {
 		tables += fmt.Sprintf("[[uplink]]\ninterface = %q\n", u.Name)
 		if i == 0 {

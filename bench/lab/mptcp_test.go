@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,58 @@ func TestMPTCPAuto(t *testing.T) {
 	l.must(t, err)
 	if st.Carriers.Opened == 0 {
 		t.Errorf("no connection has gone by a carrier: %+v", st.Carriers)
+	}
+}
+
+// TestMPTCPStrippedLater: a box that begins to strip MPTCP on one uplink is found by the subflows that are missing, long before the next check.
+func TestMPTCPStrippedLater(t *testing.T) {
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "mptcp"})
+	l.must(t, l.StartBond(t.Context()))
+	carriedBy(t, l, "mptcp", "configuration")
+	transfer(t, l, false)
+	yes := true
+	l.must(t, l.Change(t.Context(), Change{Uplink: 1, Strip: &yes}))
+	for end := time.Now().Add(20 * time.Second); ; {
+		transfer(t, l, true) // the kernel finds out where it sends
+		st, err := l.Status(t.Context(), l.Gateway)
+		l.must(t, err)
+		if u := st.Carriers.Uplinks[1]; u.MPTCP == "stripped" && !u.In && strings.Contains(u.Note, "stripped") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("nothing is noticed: %+v", st.Carriers)
+		}
+	}
+	carriedBy(t, l, "mptcp", "configuration") // by the other uplink
+	transfer(t, l, false)
+}
+
+// TestMPTCPRelay: the kernel makes subflows by a relay that the exit announces too, and nothing of it is left at the exit.
+func TestMPTCPRelay(t *testing.T) {
+	l := openLab(t, Config{Uplinks: pair(), Seed: 1, Streams: true, Mode: "mptcp", Home: &Home{Relays: 1, Announce: true}})
+	ctx := t.Context()
+	l.must(t, l.forwarding(ctx, false))
+	before := state(t, l)
+	l.must(t, l.StartBond(ctx))
+	carriedBy(t, l, "mptcp", "configuration")
+	want := []netip.Addr{remote(0), relayAddr(0)}
+	for end := time.Now().Add(20 * time.Second); ; {
+		transfer(t, l, false)
+		st, err := l.Status(ctx, l.Gateway)
+		l.must(t, err)
+		if slices.Equal(st.Carriers.To, want) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("subflows go to %v, not %v: %+v", st.Carriers.To, want, st.Carriers)
+		}
+	}
+	l.must(t, l.Kill(ctx, l.Exit))
+	l.must(t, l.StartExit(ctx))
+	l.must(t, l.StopBond(ctx))
+	l.must(t, l.forwarding(ctx, false))
+	if d := difference(before, state(t, l)); d != "" {
+		t.Errorf("left behind after an orderly end:\n%s", d)
 	}
 }
 

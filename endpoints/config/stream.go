@@ -28,6 +28,8 @@ type Stream struct {
 	MaxStreams int // at a time
 	MaxRate    int // new ones per second
 	MaxMemory  int // for data that its connections have not taken, 2^20 bytes
+	// Announce are the addresses of relays that forward to the exit, on its own port, for the kernel's MPTCP of gateways.
+	Announce []netip.Addr
 }
 
 // CarryMode says what carries TCP connections between gateway and exit.
@@ -113,7 +115,7 @@ type Bypass struct {
 func (c *Config) readStream(t *table) {
 	if s := t.table("stream"); s != nil {
 		gateway := []string{"intercept", "mode", "socks", "http"}
-		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory", "bench"}
+		exit := []string{"enable", "allow", "deny", "max_streams", "max_rate", "max_memory", "bench", "announce"}
 		if c.Role == RoleExit {
 			s.foreign(RoleGateway, gateway)
 		} else {
@@ -149,6 +151,27 @@ func (s *Stream) readExit(t *table) {
 	t.number("max_rate", "500", &s.MaxRate)
 	t.number("max_memory", "64", &s.MaxMemory)
 	t.flag("bench", &s.Bench)
+	t.texts("announce", `"192.0.2.20"`, func(text string) error {
+		a, err := netip.ParseAddr(text)
+		if err == nil {
+			err = checkAnnounce(a)
+		}
+		if err != nil {
+			return fmt.Errorf("%q is not the address of a relay; write one like \"192.0.2.20\" or \"2001:db8::20\", without a port", text)
+		}
+		s.Announce = append(s.Announce, a)
+		return nil
+	})
+}
+
+// maxAnnounce is how many addresses the kernel announces.
+const maxAnnounce = 8
+
+func checkAnnounce(a netip.Addr) error {
+	if !a.IsGlobalUnicast() || a.Zone() != "" || a.Is4In6() {
+		return errors.New("it is not an address that a gateway could reach")
+	}
+	return nil
 }
 
 func readBypass(t *table) Bypass {
@@ -254,6 +277,16 @@ func (v *validator) stream(c *Config) {
 		v.limits(at, g.MaxStreams, g.MaxRate, g.MaxMemory)
 	}
 	v.limits("stream.", s.MaxStreams, s.MaxRate, s.MaxMemory)
+	for i, a := range s.Announce {
+		field := fmt.Sprintf("stream.announce[%d]", i)
+		if err := checkAnnounce(a); err != nil {
+			v.problem(field, "%s: %v: %v", field, a, err)
+		} else if slices.Contains(s.Announce[:i], a) {
+			v.problem(field, "%s: %v is listed twice; remove one", field, a)
+		} else if i >= maxAnnounce {
+			v.problem(field, "%s: more than %d addresses; the kernel announces no more", field, maxAnnounce)
+		}
+	}
 }
 
 func (v *validator) limits(at string, streams, rate, memory int) {

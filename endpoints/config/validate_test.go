@@ -109,6 +109,14 @@ func TestBounds(t *testing.T) {
 		c.Gateways[1].MaxStreams, c.Gateways[1].MaxRate, c.Gateways[1].MaxMemory = -1, 100001, 3
 	},
 		"gateway[1].max_streams", "gateway[1].max_rate", "gateway[1].max_memory")
+	for list, wrong := range map[string][]string{"192.0.2.1 2001:db8::1": nil, "127.0.0.1": {"stream.announce[0]"}, "192.0.2.1 192.0.2.1": {"stream.announce[1]"},
+		"10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 10.0.0.8 10.0.0.9": {"stream.announce[8]"}} {
+		exit("announce "+list, func(c *Config) {
+			for _, a := range strings.Fields(list) {
+				c.Stream.Announce = append(c.Stream.Announce, netip.MustParseAddr(a))
+			}
+		}, wrong...)
+	}
 	exit("networks", func(c *Config) {
 		c.Stream.Allow, c.Stream.Deny = prefixes("10.0.0.1/8"), []netip.Prefix{{}}
 		c.Gateways[1].Allow = []netip.Prefix{netip.MustParsePrefix("::ffff:1.2.3.0/120")}

@@ -10,8 +10,8 @@
 // # What is put into the kernel
 //
 // The Manager adds one endpoint ("ip mptcp endpoint add ADDRESS dev DEVICE
-// subflow", or "backup") per address it is given, and raises the limit of
-// subflows per connection to subflowLimit. The device is always given: it binds
+// subflow", with "backup" or "fullmesh"; or "signal" for one that is announced) per address it is given, and raises the limit of
+// subflows per connection to subflowLimit, and with "fullmesh" that of announced addresses to acceptLimit. The device is always given: it binds
 // the subflow's socket, and without it two uplinks with default routes share the
 // first one's. What was made stands in a file that is written before the change;
 // Close removes exactly that and sets the limit back, and Open does the same for

@@ -9,8 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// subflowLimit is how many subflows a connection may have beside its first one. The kernel allows 8.
-const subflowLimit = 8
+const (
+	// subflowLimit is how many subflows a connection may have beside its first one. The kernel allows 8.
+	subflowLimit = 8
+	// acceptLimit is how many announced addresses of a connection are used. The kernel allows 8.
+	acceptLimit = 8
+)
 
 // Manager keeps the endpoints of this namespace as its owner wants them.
 type Manager struct {
@@ -71,7 +75,7 @@ func (m *Manager) Sync(want []Endpoint) error {
 // connections included: both ends send at once by the others what is under way there. The next Sync
 // that wants it brings it back.
 func (m *Manager) Fail(e Endpoint) error {
-	err := m.Sync(slices.DeleteFunc(m.wanted(), func(w Endpoint) bool { return w == e }))
+	err := m.Sync(slices.DeleteFunc(m.wanted(), func(w Endpoint) bool { return w.Addr == e.Addr }))
 	m.kernel.removeFirst(e)
 	return err
 }
@@ -88,7 +92,11 @@ func (m *Manager) wanted() []Endpoint {
 // add makes an endpoint. The note is on file before it.
 func (m *Manager) add(e Endpoint) error {
 	what := "add the endpoint of " + e.Addr.String()
-	if err := m.raise(); err != nil {
+	accepted := uint32(0)
+	if e.Mesh {
+		accepted = acceptLimit
+	}
+	if err := m.raise(accepted); err != nil {
 		return err
 	}
 	note := savedEndpoint{Endpoint: e}
@@ -116,22 +124,27 @@ func (m *Manager) add(e Endpoint) error {
 	return nil
 }
 
-// raise lets connections have enough subflows.
-func (m *Manager) raise() error {
+// Raise lets connections have enough subflows, also those that the other end makes.
+func (m *Manager) Raise() error { return m.raise(0) }
+
+// raise is Raise with so many announced addresses that may be used at least.
+func (m *Manager) raise(accepted uint32) error {
 	l, err := m.kernel.limits()
 	if err != nil {
 		return explain("read the limits", err)
 	}
-	if l.Subflows >= subflowLimit {
+	want := limits{Subflows: max(l.Subflows, subflowLimit), Accepted: max(l.Accepted, accepted)}
+	if want == l {
 		return nil
 	}
 	if m.state.Limits == nil {
-		m.state.Limits = &savedLimits{Old: l, New: limits{Subflows: subflowLimit, Accepted: l.Accepted}}
-		if err := m.state.save(); err != nil {
-			return err
-		}
+		m.state.Limits = &savedLimits{Old: l}
 	}
-	return explain("raise the limit of subflows", m.kernel.setLimits(limits{Subflows: subflowLimit, Accepted: l.Accepted}))
+	m.state.Limits.New = want
+	if err := m.state.save(); err != nil {
+		return err
+	}
+	return explain("raise the limits", m.kernel.setLimits(want))
 }
 
 // Close removes what this manager has made.

@@ -49,9 +49,15 @@ type Subflow struct {
 	CongestionState uint8   // tcp_ca_state; 0: open
 }
 
-// Endpoint is a local address from which the kernel may make subflows.
+// Endpoint is a local address from which the kernel may make subflows, or one that it announces.
 type Endpoint struct {
 	Addr    netip.Addr
 	Ifindex int  // of the device that has it; its subflows leave there
 	Backup  bool // carries only while no other subflow can
+	// Mesh has subflows made to the addresses that the other end announces, too: without it those would leave wherever the routing of this
+	// machine says, from any address.
+	Mesh bool `json:",omitempty"`
+	// Announce tells the other end of the address, with the port of the connection; no subflow is made from it. It need not be one of this machine:
+	// a box that forwards from there will do.
+	Announce bool `json:",omitempty"`
 }

@@ -207,6 +207,51 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestAnnounced: an address that the server announces, which need not be one of its own, gets a subflow from each meshed endpoint, bound to its device, on
+// the connection's port; limits and endpoints are as before in the end.
+func TestAnnounced(t *testing.T) {
+	dev := namespace(t)
+	m := manager(t)
+	before, err := m.kernel.limits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := netip.MustParseAddr("127.9.9.9") // which leads to the same listener, as a relay does
+	m.sync(t, Endpoint{Addr: addr1, Ifindex: dev, Mesh: true}, Endpoint{Addr: addr2, Ifindex: dev, Mesh: true}, Endpoint{Addr: relay, Announce: true})
+	l, err := Listen(t.Context(), "0.0.0.0:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	c, err := Dial(t.Context(), Options{Source: addr1, Device: "lo"}, netip.AddrPortFrom(serverAddr, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	go io.Copy(s, s) // ends with s
+	c.Write([]byte("ping"))
+	want := map[[2]netip.Addr]bool{{addr1, serverAddr}: true, {addr2, serverAddr}: true, {addr1, relay}: true, {addr2, relay}: true}
+	for _, f := range subflows(t, c, len(want)) {
+		if !want[[2]netip.Addr{f.Local.Addr(), f.Remote.Addr()}] || f.Remote.Port() != port {
+			t.Errorf("subflow %v to %v", f.Local, f.Remote)
+		}
+	}
+	if err := m.Fail(Endpoint{Addr: addr2, Ifindex: dev}); err != nil {
+		t.Fatal(err)
+	}
+	subflows(t, c, 2)
+	m = manager(t) // as after a kill
+	if got, _ := m.kernel.limits(); got != before || len(m.addrs(t)) != 0 {
+		t.Errorf("left: %v, limits %+v", m.addrs(t), got)
+	}
+}
+
 func TestPlain(t *testing.T) {
 	namespace(t)
 	c, s := pair(t, Options{Plain: true})

@@ -32,8 +32,10 @@ const (
 	attrAddrFlags  = 6
 	attrAddrIfidx  = 7
 
-	flagSubflow = 1 << 1
-	flagBackup  = 1 << 2
+	flagSignal   = 1 << 0
+	flagSubflow  = 1 << 1
+	flagBackup   = 1 << 2
+	flagFullmesh = 1 << 3
 )
 
 // endpoint is one that the kernel has.
@@ -90,8 +92,14 @@ func address(e endpoint, bare bool) *nl.RtAttr {
 
 func (k kernel) add(e Endpoint) error {
 	flags := uint32(flagSubflow)
+	if e.Announce {
+		flags = flagSignal
+	}
 	if e.Backup {
 		flags |= flagBackup
+	}
+	if e.Mesh {
+		flags |= flagFullmesh
 	}
 	_, err := k.do(cmdAddAddr, unix.NLM_F_ACK, address(endpoint{Endpoint: e, flags: flags}, false))
 	return err
@@ -144,7 +152,8 @@ func parseEndpoint(b []byte) (endpoint, error) {
 			e.Addr, _ = netip.AddrFromSlice(v)
 		case attrAddrFlags:
 			e.flags = binary.NativeEndian.Uint32(v)
-			e.Backup = e.flags&flagBackup != 0
+			e.Backup, e.Mesh = e.flags&flagBackup != 0, e.flags&flagFullmesh != 0
+			e.Announce = e.flags&(flagSignal|flagSubflow) == flagSignal
 		case attrAddrIfidx:
 			e.Ifindex = int(int32(binary.NativeEndian.Uint32(v)))
 		}

@@ -41,6 +41,9 @@ type Manager struct{}
 // Open always fails with errors.ErrUnsupported.
 func Open() (*Manager, error) { return nil, unsupported() }
 
+// Raise always fails with errors.ErrUnsupported.
+func (*Manager) Raise() error { return unsupported() }
+
 // Sync always fails with errors.ErrUnsupported.
 func (*Manager) Sync([]Endpoint) error { return unsupported() }
 

@@ -33,7 +33,9 @@ type network struct {
 	conns []*Conn
 }
 
-func newNetwork(t *testing.T) *network {
+func newNetwork(t *testing.T) *network { return newNetworkWith(t, nil) }
+
+func newNetworkWith(t *testing.T, memory Memory) *network {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +49,7 @@ func newNetwork(t *testing.T) *network {
 				return
 			}
 			n.wg.Go(func() {
-				Serve(c, func(c *Conn) {
+				Serve(c, memory, func(c *Conn) {
 					n.mu.Lock()
 					n.conns = append(n.conns, c)
 					n.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xtaci/smux"
@@ -37,6 +38,9 @@ var ErrBroken = errors.New("the carrier is broken")
 // Conn is one carrier. Its methods may be called from several goroutines.
 type Conn struct {
 	conn    net.Conn
+	made    time.Time
+	retired atomic.Bool
+	memory  Memory // for windows; nil: no bounds but those of smux
 	sess    *smux.Session
 	control *smux.Stream
 	wg      sync.WaitGroup // goroutines of ours
@@ -77,7 +81,7 @@ func Client(conn net.Conn) (*Conn, error) {
 	if err == nil {
 		var control *smux.Stream
 		if control, err = sess.OpenStream(); err == nil {
-			return start(conn, sess, control), nil
+			return start(conn, sess, control, nil), nil
 		}
 		sess.Close()
 	}
@@ -87,8 +91,8 @@ func Client(conn net.Conn) (*Conn, error) {
 
 // Serve makes a carrier of a connection and takes the streams of its Client until it is over, or Close is called on the Conn that is
 // given to began first. It calls handle for each stream in a goroutine of its own, which it joins, with
-// the stream's target. The handler has to close the stream.
-func Serve(conn net.Conn, began func(*Conn), handle func(s *Stream, target []byte)) error {
+// the stream's target. The handler has to close the stream. Windows are taken from memory, unless that is nil.
+func Serve(conn net.Conn, memory Memory, began func(*Conn), handle func(s *Stream, target []byte)) error {
 	sess, err := smux.Server(conn, config())
 	if err != nil {
 		conn.Close()
@@ -101,7 +105,7 @@ func Serve(conn net.Conn, began func(*Conn), handle func(s *Stream, target []byt
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	sess.SetDeadline(time.Time{})
-	c := start(conn, sess, control)
+	c := start(conn, sess, control, memory)
 	defer c.Close()
 	began(c)
 	var handlers sync.WaitGroup
@@ -128,8 +132,8 @@ func Serve(conn net.Conn, began func(*Conn), handle func(s *Stream, target []byt
 	}
 }
 
-func start(conn net.Conn, sess *smux.Session, control *smux.Stream) *Conn {
-	c := &Conn{conn: conn, sess: sess, control: control, done: make(chan struct{}), highest: control.ID(),
+func start(conn net.Conn, sess *smux.Session, control *smux.Stream, memory Memory) *Conn {
+	c := &Conn{conn: conn, made: time.Now(), memory: memory, sess: sess, control: control, done: make(chan struct{}), highest: control.ID(),
 		streams: make(map[uint32]*Stream), early: make(map[uint32][]message), wake: make(chan struct{}, 1)}
 	c.wg.Go(c.listen) // joined by Close
 	c.wg.Go(c.speak)  // joined by Close
@@ -138,6 +142,12 @@ func start(conn net.Conn, sess *smux.Session, control *smux.Stream) *Conn {
 
 // NetConn is the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
+
+// Made is when the carrier was made.
+func (c *Conn) Made() time.Time { return c.made }
+
+// Retire keeps a Pool from opening more streams on the carrier; it is closed when it has none.
+func (c *Conn) Retire() { c.retired.Store(true) }
 
 // Done is closed when the carrier is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -184,6 +194,12 @@ func (c *Conn) take(s *smux.Stream) (*Stream, bool) {
 	c.mu.Unlock()
 	for _, m := range early {
 		st.hear(m)
+	}
+	if c.memory != nil {
+		st.mu.Lock()
+		limit := st.room.begin(c.memory, time.Now())
+		st.mu.Unlock()
+		c.say(work{message: message{kind: roomy, id: st.id, value: limit}})
 	}
 	return st, true
 }

@@ -17,6 +17,7 @@
 //	1 accepted      the target has been reached
 //	2 end           of the sender's direction, which has value bytes
 //	3 reset         for the reason value, numbered as in a RESET frame
+//	4 room          the peer may write value bytes of its direction; before the first one, what smux allows
 //
 // Messages of other kinds are ignored. A message follows the data that were written before
 // it, so at a reset all of them have arrived. A stream begins with its target:
@@ -29,7 +30,8 @@
 // # Memory and time
 //
 // A stream holds at most streamWindow bytes that its reader has not taken, a
-// carrier connWindow; beyond, its peer waits. A peer that is silent for keepAliveTimeout is gone.
+// carrier connWindow; beyond, its peer waits. A Server with a Memory allows each stream roomFirst, and more by messages,
+// as far as its reader takes data and the Memory has some: what is held then is roomFirst for each stream, and what the Memory has given. A peer that is silent for keepAliveTimeout is gone.
 // Write copies: smux goes on using what it was given after it has returned an error.
 //
 // # Goroutines

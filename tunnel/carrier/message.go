@@ -9,6 +9,7 @@ const (
 	accepted kind = 1
 	end      kind = 2
 	reset    kind = 3
+	roomy    kind = 4
 )
 
 const messageLen = 13

@@ -118,7 +118,7 @@ func (p *Pool) choose(share bool) *member {
 	for i, m := range p.members {
 		n, bulk := m.load()
 		switch {
-		case m.ended():
+		case m.ended() || m.retired.Load():
 		case n == 0:
 			best, fewest = i, 0
 		case share && !bulk && n < fewest:
@@ -156,11 +156,20 @@ func (p *Pool) Conns() []*Conn {
 	return out
 }
 
-// idle lists the carriers without streams, the one used last at the end. Called with mu held.
+// Streams counts the streams of all carriers.
+func (p *Pool) Streams() (n int) {
+	for _, c := range p.Conns() {
+		k, _ := c.load()
+		n += k
+	}
+	return n
+}
+
+// idle lists the carriers without streams that may have some, the one used last at the end. Called with mu held.
 func (p *Pool) idle() []*member {
 	var out []*member
 	for _, m := range p.members {
-		if n, _ := m.load(); n == 0 && !m.ended() {
+		if n, _ := m.load(); n == 0 && !m.ended() && !m.retired.Load() {
 			out = append(out, m)
 		}
 	}
@@ -260,7 +269,7 @@ func (p *Pool) join(c *Conn, wg *sync.WaitGroup) {
 	})
 }
 
-// retire closes carriers that nobody needs: those that were used least recently first.
+// retire closes carriers that nobody needs: those that may have no streams, and of the others those that were used least recently first.
 func (p *Pool) retire() {
 	p.mu.Lock()
 	idle := p.idle()
@@ -269,6 +278,11 @@ func (p *Pool) retire() {
 		keep = 0
 	}
 	var old []*member
+	for _, m := range p.members {
+		if n, _ := m.load(); n == 0 && m.retired.Load() && !m.ended() {
+			old = append(old, m)
+		}
+	}
 	for len(idle) > keep {
 		if p.on && time.Since(idle[0].used) < idleTime {
 			break

@@ -121,3 +121,30 @@ func TestPoolRecovers(t *testing.T) {
 	}
 	s.Close()
 }
+
+// TestPoolRetires: a carrier that was retired keeps its stream, gets no other one, and is closed behind it; another one takes its place.
+func TestPoolRetires(t *testing.T) {
+	n := newNetwork(t)
+	p, dials := n.pool(1, 4)
+	s, err := p.Await(t.Context(), []byte("a"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := n.next()
+	s.conn.Retire()
+	until(t, "another carrier", func() bool { return dials.Load() == 2 && p.idleCount() == 1 })
+	write(t, s, []byte("x"))
+	if _, err := far.Read(make([]byte, 1)); err != nil {
+		t.Errorf("a stream of a retired carrier: %v", err)
+	}
+	s.Close()
+	p.knock()
+	until(t, "the end of the retired one", s.conn.ended)
+	again, err := p.Open([]byte("b"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.conn == s.conn {
+		t.Error("a stream on a retired carrier")
+	}
+}

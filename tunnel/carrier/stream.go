@@ -56,7 +56,11 @@ type Stream struct {
 	closed    bool        // Close or Fail was called
 	gone      *ResetError // the peer has reset it, or the carrier is over
 	onReset   func(code uint64)
-	deadline  [2]timed // of reading and of writing
+	deadline  [2]timed   // of reading and of writing
+	room      room       // for what the peer writes
+	allowed   uint64     // bytes that may be written, if bounded
+	bounded   bool       // the peer has said so
+	changed   *sync.Cond // on mu: something a Write waits for
 }
 
 // timed is a deadline: it passes by itself, for smux would lose a window update whose reader's deadline passes under way.
@@ -71,7 +75,9 @@ const (
 )
 
 func newStream(c *Conn, s *smux.Stream) *Stream {
-	return &Stream{conn: c, s: s, id: s.ID(), reached: make(chan struct{}), verdict: make(chan struct{})}
+	st := &Stream{conn: c, s: s, id: s.ID(), reached: make(chan struct{}), verdict: make(chan struct{})}
+	st.changed = sync.NewCond(&st.mu)
+	return st
 }
 
 // longAgo is a deadline that has passed whatever the clock says.
@@ -101,6 +107,9 @@ func (s *Stream) hear(m message) {
 	switch m.kind {
 	case accepted:
 		s.answer()
+	case roomy:
+		s.allowed, s.bounded = max(s.allowed, m.value), true
+		s.changed.Broadcast()
 	case end:
 		s.length, s.hasLength = m.value, true
 		s.judge()
@@ -149,11 +158,13 @@ func (s *Stream) drain(which int) {
 	s.smuxDeadline(which, longAgo)
 }
 
+// smuxDeadline sets a deadline of smux. Called with mu held.
 func (s *Stream) smuxDeadline(which int, t time.Time) {
 	if which == reads {
 		s.s.SetReadDeadline(t)
 	} else {
 		s.s.SetWriteDeadline(t)
+		s.changed.Broadcast()
 	}
 }
 
@@ -231,6 +242,11 @@ func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.read += uint64(n)
+	if n > 0 && s.room.memory != nil && !s.hasLength {
+		if limit, ok := s.room.read(s.read, time.Now()); ok {
+			s.conn.say(work{message: message{kind: roomy, id: s.id, value: limit}})
+		}
+	}
 	switch {
 	case n > 0:
 		if err != nil && s.gone == nil && !s.hasLength {
@@ -267,14 +283,12 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for n < len(p) && err == nil {
-		s.mu.Lock()
-		err = s.state(writes)
-		s.mu.Unlock()
-		if err != nil {
+		var most int
+		if most, err = s.awaitRoom(); err != nil {
 			return n, err
 		}
 		b := blocks.Get().(*[frameSize]byte)
-		size := copy(b[:], p[n:])
+		size := copy(b[:min(most, frameSize)], p[n:])
 		var k int
 		k, err = s.s.Write(b[:size])
 		n += k
@@ -290,6 +304,23 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 		s.mu.Unlock()
 	}
 	return n, err
+}
+
+// awaitRoom waits until something may be written, and returns how much.
+func (s *Stream) awaitRoom() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch err := s.state(writes); {
+		case err != nil:
+			return 0, err
+		case !s.bounded:
+			return frameSize, nil
+		case s.wrote < s.allowed:
+			return int(min(s.allowed-s.wrote, frameSize)), nil
+		}
+		s.changed.Wait()
+	}
 }
 
 // CloseWrite says that nothing more will be written. It waits for a Write that is under way.
@@ -333,6 +364,7 @@ func (s *Stream) end(code uint64, always bool) error {
 	s.judge()
 	s.drain(reads)
 	s.drain(writes)
+	s.room.end()
 	s.mu.Unlock()
 	s.conn.forget(s)
 	s.conn.say(w)
