@@ -102,7 +102,7 @@ func (b *bench) cutOne(ctx context.Context, r *Result) error {
 	r.LeftMax = number(b.set.leftMbps(b.set.Uplinks[v]), 2)
 	r.Fill = filled(counts, *r.LeftMax/payloadShare)
 	r.CutSlots, r.CutUplinks, r.CutAt = f.slots, f.uplinks, number(f.at.Seconds(), 2)
-	b.say("%s, %s cut: stall %.0f ms, what is left is full after %s ms, then %.1f Mb/s over it (limit %.1f)", r.Direction, r.Cut, *r.Stall, orNever(r.Fill), *r.Left, *r.LeftMax)
+	b.say("%s, %s cut: stall %.0f ms, what is left is full after %s, then %.1f Mb/s over it (limit %.1f)", r.Direction, r.Cut, *r.Stall, after(r.Fill, fillTime), *r.Left, *r.LeftMax)
 	if err := b.lab.Restore(ctx, v); err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (b *bench) stepOne(ctx context.Context, r *Result) error {
 	if r.StepDown == nil || r.StepUp == nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s halved or doubled: not followed to within 5 %% in %v", u.Name, stepHold-stepWindow))
 	}
-	b.say("%s, %s halved: followed after %s ms; doubled: %s ms", r.Direction, u.Name, orNever(r.StepDown), orNever(r.StepUp))
+	b.say("%s, %s halved: followed after %s; doubled: %s", r.Direction, u.Name, after(r.StepDown, stepHold-stepWindow), after(r.StepUp, stepHold-stepWindow))
 	return nil
 }
 
@@ -222,11 +222,12 @@ func followed(s interface {
 	return nil
 }
 
-func orNever(x *float64) string {
-	if x == nil {
-		return "more than any"
+// after says how long something took, or that it took longer than was looked.
+func after(ms *float64, limit time.Duration) string {
+	if ms == nil {
+		return fmt.Sprintf("more than %v", limit)
 	}
-	return show(x, "%.0f")
+	return fmt.Sprintf("%.0f ms", *ms)
 }
 
 // restartExit kills the exit's daemon in the middle of a transfer and starts it

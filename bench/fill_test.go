@@ -17,7 +17,7 @@ func TestFilled(t *testing.T) {
 		return filled(counts, 10)
 	}
 	if f := run(func(time.Duration) float64 { return 9.5 }); f == nil || *f != 0 {
-		t.Errorf("lines that stay full: %s ms", orNever(f))
+		t.Errorf("lines that stay full: %s", after(f, fillTime))
 	}
 	if f := run(func(at time.Duration) float64 {
 		if at >= 100*time.Millisecond && at < 600*time.Millisecond {
@@ -25,9 +25,9 @@ func TestFilled(t *testing.T) {
 		}
 		return 9.5
 	}); f == nil || *f < 560 || *f > 600 {
-		t.Errorf("lines that are full again after 600 ms: %s ms", orNever(f))
+		t.Errorf("lines that are full again after 600 ms: %s", after(f, fillTime))
 	}
 	if f := run(func(at time.Duration) float64 { return 5 }); f != nil {
-		t.Errorf("lines that do not fill: %s ms", orNever(f))
+		t.Errorf("lines that do not fill: %s", after(f, fillTime))
 	}
 }
