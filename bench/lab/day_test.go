@@ -25,6 +25,9 @@ const (
 	dayUMTS
 )
 
+// dayGateway is where the LAN asks for names.
+const dayGateway = "192.168.77.1"
+
 // dayGuest is a host of the LAN for which there is a rule, and dayServer tells by whom it is reached.
 const dayGuest = "192.168.77.3"
 
@@ -50,7 +53,7 @@ const dayWatch = `table inet daywatch {
 
 // TestDay has a home go through a late modem, an exit that is out of reach at first, a new address, a modem that comes back under another name, 3G when all
 // else is dead, its quota, a relay that dies, and an exit that dies, is replaced by another one, and comes back. The gateway is one process all the
-// while, nothing of the LAN leaves by an uplink in the clear, and a download goes on for as long as its exit lives.
+// while, nothing of the LAN leaves by an uplink in the clear, names are answered, and a download goes on for as long as its exit lives.
 //
 // With -day.full, which takes three minutes, it goes as slowly as it may: the exit is out of reach for a minute at first, and when it is back, everything
 // returns to it after the minute that it has to last.
@@ -80,6 +83,7 @@ func TestDay(t *testing.T) {
 	d.must(err)
 	d.must(l.LAN.net(ctx, addr(lanIf, dayGuest+"/24")))
 	d.must(l.Server.call(ctx, "test.whom", []netip.AddrPort{dayServer}, nil))
+	d.must(l.Server.call(ctx, "test.resolver", netip.AddrPortFrom(Server4, 53), nil))
 	watch, err := l.Gateway.File(ctx, "day.nft", dayWatch)
 	d.must(err)
 	d.on(l.Gateway, "nft -f "+watch)
@@ -99,6 +103,7 @@ func TestDay(t *testing.T) {
 			fmt.Sprintf("[[exit]]\nname = \"first\"\naddress = %q\nrelays = %q\nkey = %q\nfailover_after = \"2s\"\n", remote(0), relayAddr(0), l.keys.exitPublic) +
 			fmt.Sprintf("[[exit]]\nname = \"second\"\naddress = %q\nkey = %q\n", relayAddr(1), second.exitPublic) +
 			fmt.Sprintf("[[rule]]\nsource = %q\nexit = \"first\"\n", dayGuest) +
+			fmt.Sprintf("[lan]\ninterfaces = %q\n[dns]\nlisten = %q\nservers = [%q]\n", lanIf, dayGateway, Server4) +
 			"[[uplink]]\ninterface = \"adsl\"\n[[uplink]]\nname = \"modem\"\ninterface = \"modem*\"\n" +
 			"[[uplink]]\ninterface = \"umts\"\nmode = \"backup\"\nquota = \"1MB\"\n"
 	}))
@@ -119,6 +124,11 @@ func TestDay(t *testing.T) {
 	const lasts = 20 * time.Second
 	begin := time.Now()
 	download := d.download(lasts)
+	var names resolved
+	asked := make(chan error, 1)
+	go func() { // ends with the questions, which the test waits for
+		asked <- l.LAN.call(ctx, "test.resolve", resolving{netip.AddrPortFrom(netip.MustParseAddr(dayGateway), 53), lasts - resolveLimit/2}, &names)
+	}()
 	d.carries(dayADSL, 200e3)
 
 	d.must(l.Plug(ctx, dayModem)) // late
@@ -158,6 +168,11 @@ func TestDay(t *testing.T) {
 	// Evening: the download ends in its own time. The exit dies, and everything leaves by the second one.
 	if err := <-download; err != nil {
 		t.Errorf("the download: %v", l.Explain(err))
+	}
+	d.must(<-asked)
+	t.Logf("%d names were asked for meanwhile; the slowest answer took %v", names.Asked, names.Slowest.Round(time.Millisecond))
+	if names.Asked == 0 || names.Silent > 0 {
+		t.Errorf("of %d names that the LAN asked for, %d were not answered in %v", names.Asked, names.Silent, resolveLimit)
 	}
 	d.leavesBy("first", "first")
 	d.must(l.startDaemon(ctx, there, second.exit, func(key string) string { return exitConfig(key, l.keys.gatewayPublic, false) }))

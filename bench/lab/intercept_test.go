@@ -21,6 +21,8 @@ func init() {
 		"test.echo":      op(testEcho),
 		"test.whom":      op(testWhom),
 		"test.ask":       op(testAsk),
+		"test.resolver":  op(testResolver),
+		"test.resolve":   op(testResolve),
 	}
 }
 
