@@ -177,6 +177,7 @@ func TestMPTCPRelay(t *testing.T) {
 	}
 	l.must(t, l.Kill(ctx, l.Exit))
 	l.must(t, l.StartExit(ctx))
+	l.must(t, l.WaitBond(ctx, bondTimeout)) // one that is ended before it is ready may not have swept yet
 	l.must(t, l.StopBond(ctx))
 	l.must(t, l.forwarding(ctx, false))
 	if d := difference(before, state(t, l)); d != "" {
