@@ -167,6 +167,7 @@ func (h *home) addr(dev, prefix string) {
 	h.Helper()
 	a, err := netlink.ParseAddr(prefix)
 	h.must(err)
+	a.Flags = unix.IFA_F_NODAD // else it may not be used until the kernel has noticed the link, up to a second later
 	h.must(netlink.AddrAdd(h.link(dev), a))
 }
 
