@@ -184,16 +184,6 @@ func TestExitWithItsOwnProxy(t *testing.T) {
 			}
 			l.Close()
 		}
-		c, err := w.tcp.dial(w.t.Context(), at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Write([]byte{5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0}) // UDP ASSOCIATE
-		reply := make([]byte, 12)
-		if _, err := io.ReadFull(c, reply); err != nil || reply[3] == 0 {
-			t.Errorf("datagrams by the proxy of another exit: %v, %v", reply, err)
-		}
-		c.Close()
 		// It dies and takes nobody with it; the first dies, and it does not step in.
 		w.setDead(true, secondAddr)
 		time.Sleep(time.Minute)

@@ -10,6 +10,7 @@ import (
 	"github.com/bondd/bondd/endpoints/config"
 	"github.com/bondd/bondd/endpoints/dial"
 	"github.com/bondd/bondd/endpoints/proxy"
+	"github.com/bondd/bondd/endpoints/uplink"
 	"github.com/bondd/bondd/tunnel/control"
 )
 
@@ -83,16 +84,19 @@ func (g *gateway) proxyServer(exit control.PublicKey) (*proxy.Server, error) {
 	if server := s.servers[exit]; server != nil {
 		return server, nil
 	}
-	var dialer proxy.Dialer
-	if i := slices.IndexFunc(g.ways, func(w *wayOut) bool { return w.key == exit }); i >= 0 {
-		dialer = exitDialer{g.ways[i]}
-	} else {
-		// A client's datagrams leave by sockets of this machine, into the TUN device like everything else.
-		datagrams, err := dial.New(dial.Options{})
-		if err != nil {
-			return nil, err
-		}
-		dialer = &gatewayDialer{g, datagrams}
+	// A client's datagrams leave by sockets of this machine, into the TUN device like everything else, or into the exit's own.
+	var options dial.Options
+	i := slices.IndexFunc(g.ways, func(w *wayOut) bool { return w.key == exit })
+	if i >= 0 && g.ways[i].tun() != nil {
+		options.Control = uplink.ExitTUN{Number: i + 1, TUN: g.ways[i].tun().Name()}.Control
+	}
+	datagrams, err := dial.New(options)
+	if err != nil {
+		return nil, err
+	}
+	var dialer proxy.Dialer = &gatewayDialer{g, datagrams}
+	if i >= 0 {
+		dialer = exitDialer{g.ways[i], datagrams}
 	}
 	server, err := proxy.NewServer(proxy.Config{Dialer: dialer})
 	if err == nil {

@@ -15,18 +15,18 @@ import (
 	"github.com/bondd/bondd/endpoints/uplink"
 )
 
-// Exits are numbered from 1 in the order of the file. An exit that a rule names has a TUN device of its own, for as long as the gateway lives
-// from then on, and the number is in the mark, the table and the port by which its traffic is known.
+// Exits are numbered from 1 in the order of the file. An exit that a rule names, or that has SOCKS of its own, has a TUN device of its own, for as long
+// as the gateway lives from then on, and the number is in the mark, the table and the port by which its traffic is known.
 
 // exitTUN is the name of the device of an exit.
 func exitTUN(cfg *config.Config, number int) string {
 	return fmt.Sprintf("%s-%d", cfg.TUN.Name, number)
 }
 
-// numbersOf are the numbers of the exits that rules name.
+// numbersOf are the numbers of the exits with a TUN device of their own.
 func numbersOf(cfg *config.Config) []int {
 	var out []int
-	for _, i := range cfg.Ruled() {
+	for _, i := range cfg.OwnTUN() {
 		out = append(out, i+1)
 	}
 	return out
@@ -76,7 +76,7 @@ func (r *exitReach) see(now time.Duration, linked, up bool) (changed bool) {
 	return r.out != old
 }
 
-// openExitTUNs opens the devices of the exits that rules name.
+// openExitTUNs opens the exits' own devices.
 func (g *gateway) openExitTUNs() phase {
 	return phase{"TUN devices of exits",
 		func(context.Context) error {
@@ -110,11 +110,11 @@ func (w *wayOut) tun() tun.Device {
 
 // followRules gives the exits that the rules name what they need, and no session to those that are no longer named.
 func (g *gateway) followRules(cfg *config.Config) error {
-	numbers := numbersOf(cfg)
+	ruled, numbers := cfg.Ruled(), numbersOf(cfg)
 	var errs []error
 	for i, w := range g.ways {
-		w.ruled = slices.Contains(numbers, i+1)
-		if !w.ruled || w.tun() != nil {
+		w.ruled = slices.Contains(ruled, i)
+		if !slices.Contains(numbers, i+1) || w.tun() != nil {
 			continue
 		}
 		dev, err := g.host.openTUN(exitTUN(g.cfg, i+1), tun.Options{MTU: g.cfg.TUN.MTU, Offload: true})
@@ -148,7 +148,7 @@ func (g *gateway) exitTUNs() []uplink.ExitTUN {
 	for i, w := range g.ways {
 		if dev := w.tun(); dev != nil {
 			e := uplink.ExitTUN{Number: i + 1, TUN: dev.Name()}
-			if !w.reach.out && w.ruled {
+			if !w.reach.out && (w.ruled || w.proxied) {
 				e.Addrs = w.inner
 			}
 			out = append(out, e)
@@ -194,7 +194,7 @@ func (g *gateway) updateTaking() error {
 	return g.streams.taker.Update(g.interceptConfig())
 }
 
-// followReach looks which exits of rules have come into reach or gone out of it. What is new goes the new way, after it is there; what went by
+// followReach looks which exits with devices of their own have come into reach or gone out of it. What is new goes the new way, after it is there; what went by
 // an exit that is gone is forgotten by the kernel, or ended, so that it is made anew.
 func (g *gateway) followReach(ctx context.Context) {
 	linked := slices.ContainsFunc(g.snap.Uplinks, func(u uplink.Uplink) bool { return u.Usable4() || u.Usable6() })
@@ -206,12 +206,12 @@ func (g *gateway) followReach(ctx context.Context) {
 		changed = true
 		if w.reach.out {
 			left = true
-			g.log.Warn("an exit of rules is out of reach", "exit", w.name)
+			g.log.Warn("an exit of rules or SOCKS is out of reach", "exit", w.name)
 			if !w.isChosen() {
 				w.engine.in.post(w.engine.loseWaiting)
 			}
 		} else {
-			g.log.Info("an exit of rules is used", "exit", w.name)
+			g.log.Info("an exit of rules or SOCKS is used", "exit", w.name)
 		}
 	}
 	if !changed {

@@ -130,7 +130,10 @@ func (d *gatewayDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Con
 }
 
 // exitDialer is what the proxies of an exit connect with.
-type exitDialer struct{ w *wayOut }
+type exitDialer struct {
+	w         *wayOut
+	datagrams *dial.Dialer
+}
 
 // DialTarget connects by the exit of the proxy, and by no other.
 func (d exitDialer) DialTarget(ctx context.Context, t dial.Target) (dial.Conn, error) {
@@ -145,9 +148,9 @@ func (w *wayOut) dial(ctx context.Context, t dial.Target) (dial.Conn, error) {
 	return dialStream(ctx, w.engine, &w.g.flows, t)
 }
 
-// Associate refuses: datagrams of this host go into the TUN device, and leave by another exit than was asked for.
-func (d exitDialer) Associate(context.Context) (dial.PacketConn, error) {
-	return nil, &dial.Error{Code: dial.Forbidden, Target: d.w.name, Reason: "UDP leaves by the default exit only"}
+// Associate opens a socket whose datagrams go into the exit's own TUN device.
+func (d exitDialer) Associate(ctx context.Context) (dial.PacketConn, error) {
+	return d.datagrams.Associate(ctx)
 }
 
 // followExit makes the interception and the DNS server what the exit of a new session can serve.

@@ -54,8 +54,8 @@ type twoExits struct {
 	farAddr6 string
 }
 
-// openTwoExits starts the exits; the gateway has the rules.
-func openTwoExits(t *testing.T, rules string) *twoExits {
+// openTwoExits starts the exits; the gateway has the rules, and more of the far exit's fields.
+func openTwoExits(t *testing.T, rules string, far ...string) *twoExits {
 	needLab(t)
 	for _, program := range []string{"nft", "ip"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -107,6 +107,7 @@ func openTwoExits(t *testing.T, rules string) *twoExits {
 			return fmt.Sprintf("role = \"gateway\"\nprivate_key_file = %q\n[stream]\nmode = \"bond\"\n", key) +
 				fmt.Sprintf("[[exit]]\nname = \"near\"\naddress = %q\nkey = %q\n", remote(0), l.keys.exitPublic) +
 				fmt.Sprintf("[[exit]]\nname = \"far\"\naddress = %q\nkey = %q\nfailover = false\nfailover_after = \"2s\"\n", relayAddr(0), second.exitPublic) +
+				strings.Join(far, "") +
 				"[[uplink]]\ninterface = \"" + l.cfg.Uplinks[0].Name + "\"\n[[uplink]]\ninterface = \"" + l.cfg.Uplinks[1].Name + "\"\n" +
 				"[[forward]]\nport = 8443\n" + to + "[[forward]]\nprotocol = \"udp\"\nport = 8443\n" + to + "[[forward]]\nport = 8444\nkeep_source = false\n" + to + rules
 		}))
@@ -315,6 +316,34 @@ END`)
 		tcp fd00:77::3 80 refused`)
 
 	e.on(e.Gateway, "nft delete table inet ownmarks")
+	e.end(before)
+}
+
+// TestSOCKSOfExit sends datagrams through the proxy of an exit that is in use for nothing else: they leave by it, and while it is dead not at all.
+func TestSOCKSOfExit(t *testing.T) {
+	e := openTwoExits(t, "", "socks = [\"192.168.77.1:1080\"]\n")
+	before := e.gatewayState()
+	e.start()
+	e.on(e.Gateway, "nft -f - <<'END'\n"+leakWatch(e.Lab)+"END")
+	associate := func(to string) (answer string, err error) {
+		err = e.LAN.call(e.ctx, "test.associate", associateArgs{netip.MustParseAddrPort("192.168.77.1:1080"), netip.MustParseAddrPort(to)}, &answer)
+		return answer, err
+	}
+	for to, far := range map[string]string{Server4.String() + ":80": relayAddr(0).String(), "[" + world6 + "]:80": e.farAddr6} {
+		if strings.HasPrefix(to, "[") && !haveIPv6() {
+			continue
+		}
+		if by, err := associate(to); err != nil || by != far {
+			t.Errorf("datagrams to %s: the server is reached by %q, want %q, %v", to, by, far, err)
+		}
+	}
+	e.check("without the proxy", "both 192.168.77.2 80 near\nboth fd00:77::2 80 near")
+	e.must(e.Kill(e.ctx, e.far))
+	e.until("the far exit is out of reach", func(st *endpoints.Status) bool { return st.Exits[1].State != "up" })
+	if by, err := associate(Server4.String() + ":80"); err == nil {
+		t.Errorf("its exit is dead, and the server is reached by %q", by)
+	}
+	e.check("its exit is dead", "both 192.168.77.2 80 near\nboth fd00:77::2 80 near")
 	e.end(before)
 }
 

@@ -72,6 +72,9 @@ func testAssociate(_ context.Context, a associateArgs) (string, error) {
 	}
 	defer u.Close()
 	head := append([]byte{0, 0, 0, 1}, a.To.Addr().AsSlice()...)
+	if a.To.Addr().Is6() {
+		head[3] = 4
+	}
 	head = append(head, byte(a.To.Port()>>8), byte(a.To.Port()))
 	buf := make([]byte, 1500)
 	for range 10 { // a datagram may be lost

@@ -26,6 +26,9 @@ func TestExits(t *testing.T) {
 			t.Errorf("no %q in\n%s", line, c.Describe())
 		}
 	}
+	if got := c.OwnTUN(); !reflect.DeepEqual(got, []int{0}) {
+		t.Errorf("exits %v have a device of their own, want that with socks", got)
+	}
 	// An exit with proxies may be told to take over, and one without does.
 	both := read(t, `role = "gateway"`, `[[exit]]`, `address = "192.0.2.1"`, `key = "`+keyA+`"`,
 		`[[exit]]`, `address = "192.0.2.2"`, `key = "`+keyB+`"`, `http = "127.0.0.1:8080"`, `failover = true`)
@@ -52,7 +55,8 @@ func TestExits(t *testing.T) {
 			t.Errorf("no %q in\n%s", line, ruled.Describe())
 		}
 	}
-	if one := read(t, `role = "gateway"`, `[[exit]]`, `address = "192.0.2.1"`, `key = "`+keyA+`"`); one.Exit.Title() != "exit" || one.Others != nil {
+	if one := read(t, `role = "gateway"`, `[[exit]]`, `address = "192.0.2.1"`, `key = "`+keyA+`"`, `socks = "127.0.0.1:1080"`); one.Exit.Title() != "exit" || one.Others != nil ||
+		one.OwnTUN() != nil {
 		t.Errorf("one [[exit]] is %+v", one.Exits())
 	}
 }

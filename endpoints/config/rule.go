@@ -55,8 +55,12 @@ const (
 const (
 	maxRules      = 256
 	maxRuleValues = 64
-	maxRuleTUN    = maxInterfaceName - 3 // the devices of exits are called after it, with "-" and a number of two digits
-	maxRuleExits  = 99
+)
+
+// Bounds of the exits' own devices.
+const (
+	maxExitTUN  = maxInterfaceName - 3 // they are called after the TUN device, with "-" and a number of two digits
+	maxExitTUNs = 99
 )
 
 // ownMarks is what bondd's own marks have in their upper half.
@@ -180,22 +184,36 @@ func (c *Config) Ruled() []int {
 	return out
 }
 
+// OwnTUN are the numbers, from 0, of the exits that have a TUN device of their own: those that rules name, and, of several, those
+// that serve SOCKS, whose clients may send datagrams.
+func (c *Config) OwnTUN() []int {
+	out, all := c.Ruled(), c.Exits()
+	for i, x := range all {
+		if len(all) > 1 && len(x.SOCKS) > 0 && !slices.Contains(out, i) {
+			out = append(out, i)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // rules checks the rules of a gateway.
 func (v *validator) rules(c *Config) {
 	all := c.Exits()
 	if len(c.Rules) > maxRules {
 		v.problem("rule", "rule: there are %d rules; at most %d are possible, and one may list several networks and ports", len(c.Rules), maxRules)
 	}
-	if len(c.Rules) > 0 && len(c.TUN.Name) > maxRuleTUN {
-		v.problem("tun.name", "tun.name: %q is too long where there are rules: the exits' own devices are called after it; use at most %d bytes", c.TUN.Name, maxRuleTUN)
+	own := c.OwnTUN()
+	if len(own) > 0 && len(c.TUN.Name) > maxExitTUN {
+		v.problem("tun.name", "tun.name: %q is too long where exits have rules or socks: their own devices are called after it; use at most %d bytes", c.TUN.Name, maxExitTUN)
 	}
 	for i, x := range all {
 		if x.Name == DefaultExit && len(all) > 1 {
 			v.problem(exitField(all, i)+".name", "%s.name: %q means the exit in use in a rule; choose another name", exitField(all, i), x.Name)
 		}
 	}
-	if n := c.Ruled(); len(n) > 0 && n[len(n)-1] >= maxRuleExits {
-		v.problem("rule", "rule: only the first %d exits of the file can have rules; put those that have some first", maxRuleExits)
+	if len(own) > 0 && own[len(own)-1] >= maxExitTUNs {
+		v.problem("rule", "rule: only the first %d exits of the file can have rules or socks; put those that have some first", maxExitTUNs)
 	}
 	for i, r := range c.Rules {
 		v.rule(fmt.Sprintf("rule[%d]", i), r, all)

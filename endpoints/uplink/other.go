@@ -51,5 +51,10 @@ func (Uplink) Control(string, string, syscall.RawConn) error {
 	return unsupported("binding to an uplink")
 }
 
+// Control always fails with ErrUnsupported.
+func (ExitTUN) Control(string, string, syscall.RawConn) error {
+	return unsupported("binding to a TUN device")
+}
+
 // ReadTraffic always fails with ErrUnsupported.
 func ReadTraffic(string) (Traffic, error) { return Traffic{}, unsupported("reading counters") }
