@@ -45,7 +45,8 @@ func TestLive(t *testing.T) {
 			continue
 		}
 		for _, u := range x.Uplinks {
-			if u.Carried <= 0 || u.State != "up" || u.RTT < 10 || (u.Rate != nil) != (x.Direction == "up") {
+			state := u.State == "up" || u.State == "suspect" // a busy machine may be silent for long at any moment
+			if u.Carried <= 0 || !state || u.RTT < 10 || (u.Rate != nil) != (x.Direction == "up") {
 				t.Errorf("%s, %s: %+v", x.Service, x.Direction, u)
 			}
 		}

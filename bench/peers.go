@@ -194,13 +194,16 @@ redsocks { local_ip = 0.0.0.0; local_port = `+seedRedsocks+`; ip = 127.0.0.1; po
 		return err
 	}
 	var last error
-	for range int(peerWait / time.Second) { // each try waits for itself
+	for end := time.Now().Add(peerWait); time.Now().Before(end); {
 		res, err := l.TCP(ctx, lab.TCPSpec{Source: lab.LAN4, Flows: 1, Duration: time.Second})
 		if err == nil && res.Between(0, time.Second) > 0 {
 			return nil
 		}
 		if last = err; err == nil {
 			last = res.Err()
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil { // redsocks ends the connection at once while ss-local does not listen
+			return err
 		}
 	}
 	return fmt.Errorf("nothing has come through within %v: %w", peerWait, last)

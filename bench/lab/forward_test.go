@@ -19,7 +19,7 @@ func TestForward(t *testing.T) {
 		t.Skip("it takes root, nsenter and python3 to serve and ask from hosts of the lab:", err, err2)
 	}
 	l := openLab(t, Config{Uplinks: pair(), Seed: 1})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if l.keys, err = newKeys(); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -102,7 +103,7 @@ func (l *Lab) homeConfig() (exit, tables string) {
 	return exit, tables + fmt.Sprintf("[[uplink]]\ninterface = %q\nline = \"first\"\n", vpnIf)
 }
 
-// startRelays and stopRelays run bondd on the relays.
+// startRelays and stopRelays run bondd on the relays. They forward when startRelays returns.
 func (l *Lab) startRelays(ctx context.Context) error {
 	for _, h := range l.Relays {
 		err := l.startDaemon(ctx, h, "", func(string) string {
@@ -112,7 +113,28 @@ func (l *Lab) startRelays(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, h := range l.Relays {
+		if err := l.waitRelay(ctx, h); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// waitRelay waits until a relay forwards: what the kernel is refused there while it is starting, it does not ask for again.
+func (l *Lab) waitRelay(ctx context.Context, h *Host) error {
+	for end := time.Now().Add(bondTimeout); ; {
+		st, err := l.Status(ctx, h) // an error while it has no control socket yet
+		if err == nil && st.Relay != nil && st.Relay.To.IsValid() {
+			return nil
+		}
+		if time.Now().After(end) {
+			return errors.Join(fmt.Errorf("%s does not forward within %v", h.name, bondTimeout), err)
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func (l *Lab) stopRelays(ctx context.Context) error {
