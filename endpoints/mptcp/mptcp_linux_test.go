@@ -252,6 +252,32 @@ func TestAnnounced(t *testing.T) {
 	}
 }
 
+// TestReceiveBuffer: both ends have the buffer in which nothing gets stuck.
+func TestReceiveBuffer(t *testing.T) {
+	namespace(t)
+	c, s := pair(t, Options{Source: addr1, Device: "lo"})
+	for i, end := range []*net.TCPConn{c, s} {
+		raw, err := end.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		var denied error
+		if ctlErr := raw.Control(func(fd uintptr) {
+			n, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+			denied = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20)
+		}); ctlErr != nil || err != nil {
+			t.Fatal(ctlErr, err)
+		}
+		if denied != nil {
+			t.Skipf("the machine's limit holds: %v", denied)
+		}
+		if n < receiveBufferLeast {
+			t.Errorf("end %d has a receive buffer of %d bytes", i, n)
+		}
+	}
+}
+
 func TestPlain(t *testing.T) {
 	namespace(t)
 	c, s := pair(t, Options{Plain: true})
