@@ -21,8 +21,9 @@
 //
 //	TCP connection ◄─► relayCarried ◄─► stream of a carrier ◄─► MPTCP ◄─► stream ◄─► relayCarried ◄─► TCP connection
 //
-// Which of the two is for gateway_carriers.go to say, once a second, by scheduler.Carriage; gateway_carry_uplinks.go checks the
-// uplinks for it, gateway_subflows.go looks after their subflows, gateway_endpoints.go shares the kernel's endpoints between exits; exit_carriers.go
+// Which of the two is for gateway_carriers.go to say, once a second, by scheduler.Carriage; gateway_carry_uplinks.go keeps what
+// is known of the uplinks for it, gateway_carry_checks.go tries them, gateway_carry_failing.go takes those that fail from the kernel,
+// gateway_carry_dial.go makes carriers, gateway_subflows.go looks after their subflows, gateway_endpoints.go shares the kernel's endpoints between exits; exit_carriers.go
 // is the other end, exit_memory.go what it may hold. netcheck.go tries the same without a node.
 //
 // At a gateway the engine of the exit in use has everything, and those of others the datagrams of their sessions and the streams of their proxies; at an exit demux.go finds the engine of a datagram by
