@@ -45,8 +45,12 @@ func (c *gatewayCarriers) publish(inUse, why string) {
 		}
 		if p := u.path(now); x.Note == "" {
 			x.Note = p.Reason
-			if p.TCPOnly && p.Reason == "" {
+			switch {
+			case p.Reason != "":
+			case p.TCPOnly:
 				x.Note = "no datagrams come through"
+			case u.held:
+				x.Note = "it lags far behind the others: the kernel has it for emergencies only"
 			}
 		}
 		st.Uplinks = append(st.Uplinks, x)

@@ -67,7 +67,8 @@ type gatewayCarriers struct {
 	uplinks  map[string]*carryUplink
 	seen     map[*carrier.Conn]map[string]*subflowSight // by uplink
 	choice   scheduler.Carriage
-	set      []string // names of the uplinks that the choice is about
+	hold     scheduler.Holdback // of a gateway whose connections go by the kernel whatever the paths are like
+	set      []string           // names of the uplinks that the choice is about
 	deadFrom time.Time
 	viewAt   time.Time
 	asking   bool
@@ -320,7 +321,8 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	}
 	stats := c.stats(ctx)
 	ways := c.follow(now, &w, stats)
-	c.seeSubflows(now, c.sights())
+	sights := c.sights()
+	c.seeSubflows(now, sights)
 	c.startChecks(ctx, now, &w, ways)
 	c.askView(ctx, now)
 
@@ -359,6 +361,9 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.mu.Unlock()
 	c.pool.Switch(lastResort || takes && possible && (len(ways) > 1 || inUse == "mptcp"))
 	c.use.Store(inUse != "bond")
+	if c.g.cfg.Stream.Mode == config.CarryMPTCP {
+		c.holdBack(now, sights)
+	}
 	c.syncEndpoints(possible)
 	c.watch(inUse == "mptcp")
 	c.publish(inUse, why)

@@ -95,7 +95,7 @@ func (g *gateway) readCarrier(c *carrier.Conn) (mptcp.Info, error) {
 }
 
 func (u *carryUplink) mptcpEndpoint() mptcp.Endpoint {
-	return mptcp.Endpoint{Addr: u.source(), Ifindex: u.uplink.Ifindex, Backup: u.terms.Mode == config.ModeBackup}
+	return mptcp.Endpoint{Addr: u.source(), Ifindex: u.uplink.Ifindex, Backup: u.held || u.terms.Mode == config.ModeBackup}
 }
 
 // syncEndpoints keeps an endpoint for each uplink that may have subflows. One without a path in the bond keeps its own: perhaps only

@@ -35,6 +35,7 @@ type carryUplink struct {
 	downs    int    // how often it has failed
 	progress uint64 // when it failed last
 	failing  bool   // its endpoint is gone, because it did not answer
+	held     bool   // it lags too far behind: the kernel has it for emergencies only
 	wellFrom time.Time
 
 	endpoint   bool      // it has one
@@ -147,7 +148,7 @@ func (c *gatewayCarriers) follow(now time.Time, w *carryWorld, stats map[wayKey]
 	}
 	slices.SortStableFunc(ways, func(a, b carryWay) int {
 		x, y := c.uplinks[a.uplink.Name], c.uplinks[b.uplink.Name]
-		return cmp.Or(boolInt(x.failing)-boolInt(y.failing), boolInt(x.terms.Metered)-boolInt(y.terms.Metered), cmp.Compare(x.check.rtt, y.check.rtt))
+		return cmp.Or(boolInt(x.failing)-boolInt(y.failing), boolInt(x.held)-boolInt(y.held), boolInt(x.terms.Metered)-boolInt(y.terms.Metered), boolInt(x.check.rtt == 0)-boolInt(y.check.rtt == 0), cmp.Compare(x.check.rtt, y.check.rtt))
 	})
 	return ways
 }
