@@ -26,11 +26,17 @@ const netcheckTime = 4 * time.Second
 // Netcheck is what this machine and its uplinks can do for a bond.
 type Netcheck struct {
 	Role    string            `json:"role"`
-	Running bool              `json:"running"`        // a bondd runs here; datagrams are judged by its paths
-	Exit    []netip.AddrPort  `json:"exit,omitempty"` // addresses of the exit
+	Running bool              `json:"running"` // a bondd runs here; datagrams to exits that it has a session with are judged by its paths
 	Machine []NetcheckFeature `json:"machine"`
-	Uplinks []NetcheckUplink  `json:"uplinks,omitempty"` // of a gateway
-	Error   string            `json:"error,omitempty"`   // why uplinks could not be checked
+	Exits   []NetcheckExit    `json:"exits,omitempty"` // of a gateway
+}
+
+// NetcheckExit is an exit of a gateway, and how its uplinks reach it.
+type NetcheckExit struct {
+	Name      string           `json:"name"`
+	Addresses []netip.AddrPort `json:"addresses,omitempty"` // its own and those of its relays
+	Uplinks   []NetcheckUplink `json:"uplinks,omitempty"`
+	Error     string           `json:"error,omitempty"` // why uplinks could not be checked
 }
 
 // NetcheckFeature is a right or a feature of the kernel.
@@ -41,7 +47,7 @@ type NetcheckFeature struct {
 	Note     string `json:"note,omitempty"`
 }
 
-// NetcheckUplink is an uplink of a gateway, towards the exit's first address that it can reach.
+// NetcheckUplink is an uplink of a gateway, towards the first address of an exit that it can reach.
 type NetcheckUplink struct {
 	Name      string         `json:"name"`
 	Interface string         `json:"interface"`
@@ -58,27 +64,38 @@ type NetcheckUplink struct {
 	Note      string         `json:"note,omitempty"`
 }
 
-// Complete tells whether the machine has what bondd needs, and whether every uplink that is up reaches the exit by TCP and by UDP.
+// Complete tells whether the machine has what bondd needs, and whether every uplink reaches every exit by TCP and by UDP.
 func (n *Netcheck) Complete() (machine, uplinks bool) {
 	machine = !slices.ContainsFunc(n.Machine, func(f NetcheckFeature) bool { return f.Required && !f.OK })
-	uplinks = n.Error == "" && (n.Role != string(config.RoleGateway) || len(n.Uplinks) > 0) &&
-		!slices.ContainsFunc(n.Uplinks, func(u NetcheckUplink) bool { return !u.TCP || !u.UDP })
+	uplinks = n.Role != string(config.RoleGateway) || len(n.Exits) > 0
+	for _, x := range n.Exits {
+		uplinks = uplinks && x.Error == "" && len(x.Uplinks) > 0 && !slices.ContainsFunc(x.Uplinks, func(u NetcheckUplink) bool { return !u.TCP || !u.UDP })
+	}
 	return machine, uplinks
 }
 
-// CheckNetwork looks at this machine and, for a gateway, tries its uplinks. It changes nothing here. Where no bondd runs it makes a session with
-// the exit for a moment. It always returns something.
-func CheckNetwork(ctx context.Context, cfg *config.Config) *Netcheck {
+// CheckNetwork looks at this machine and, for a gateway, tries its uplinks towards the exit of that name, or every exit if it is empty. It changes
+// nothing here. It makes a session for a moment with an exit that no bondd here has one with. It always returns something.
+func CheckNetwork(ctx context.Context, cfg *config.Config, exit string) *Netcheck {
 	h := machine()
 	n := &Netcheck{Role: string(cfg.Role), Machine: checkMachine(h)}
 	st, err := ReadStatus(ctx, cfg.Control)
-	n.Running = err == nil
+	if n.Running = err == nil; !n.Running {
+		st = &Status{}
+	}
 	if cfg.Role != config.RoleGateway {
 		return n
 	}
-	g := newGateway(cfg, slog.New(slog.DiscardHandler), h)
-	if err := g.checkUplinks(ctx, n, st); err != nil {
-		n.Error = err.Error()
+	for i, x := range cfg.Exits() {
+		if exit != "" && exit != x.Title() {
+			continue
+		}
+		g := newGateway(cfg, slog.New(slog.DiscardHandler), h) // its sockets are closed behind a trial
+		r := NetcheckExit{Name: x.Title()}
+		if err := g.checkUplinks(ctx, g.ways[i], &r, st); err != nil {
+			r.Error = err.Error()
+		}
+		n.Exits = append(n.Exits, r)
 	}
 	return n
 }
@@ -113,8 +130,8 @@ func checkMachine(h *host) []NetcheckFeature {
 	return out
 }
 
-// checkUplinks tries every uplink.
-func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status) error {
+// checkUplinks tries every uplink towards one exit.
+func (g *gateway) checkUplinks(ctx context.Context, w *wayOut, n *NetcheckExit, running *Status) error {
 	m, err := g.host.watch(watchOptions(g.cfg))
 	if err != nil {
 		return err
@@ -123,11 +140,10 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 	if g.snap, err = m.Next(ctx); err != nil {
 		return err
 	}
-	w := g.ways[0]
 	if w.remotes = w.remotes.lookup(ctx, 0, g.host, g.snap.Uplinks); len(w.remotes.list) == 0 {
 		return w.remotes.err
 	}
-	n.Exit = w.remotes.list
+	n.Addresses = w.remotes.list
 	if len(g.snap.Uplinks) == 0 {
 		return errors.New("there is no uplink: no interface has a default route or is named in the configuration")
 	}
@@ -147,24 +163,11 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 		})
 	}
 	wg.Wait()
-	paths := make(map[wayKey]tunnel.PathStats)
-	if n.Running {
-		for _, s := range running.Sessions {
-			if s.Stats == nil {
-				continue
-			}
-			for _, p := range s.Stats.Paths {
-				for _, u := range g.snap.Uplinks {
-					for _, r := range w.remotes.list {
-						if p.Name == w.pathName(g.terms(u).Name, r) {
-							paths[wayKey{u.Name, r}] = p
-						}
-					}
-				}
-			}
+	paths := w.pathsOf(running)
+	if paths == nil {
+		if paths, err = w.tryPaths(ctx); err != nil {
+			return err
 		}
-	} else if paths, err = w.tryPaths(ctx); err != nil {
-		return err
 	}
 	for i := range n.Uplinks {
 		u := &n.Uplinks[i]
@@ -176,6 +179,25 @@ func (g *gateway) checkUplinks(ctx context.Context, n *Netcheck, running *Status
 		}
 	}
 	return nil
+}
+
+// pathsOf are the paths to the exit that a running node has, by uplink and remote; nil if it has no session with it.
+func (w *wayOut) pathsOf(running *Status) map[wayKey]tunnel.PathStats {
+	i := slices.IndexFunc(running.Sessions, func(s SessionStatus) bool { return s.Key == w.key.String() && s.Stats != nil })
+	if i < 0 {
+		return nil
+	}
+	paths := make(map[wayKey]tunnel.PathStats)
+	for _, p := range running.Sessions[i].Stats.Paths {
+		for _, u := range w.g.snap.Uplinks {
+			for _, r := range w.remotes.list {
+				if p.Name == w.pathName(w.g.terms(u).Name, r) {
+					paths[wayKey{u.Name, r}] = p
+				}
+			}
+		}
+	}
+	return paths
 }
 
 // take notes what came of a connection.

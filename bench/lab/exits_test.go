@@ -267,6 +267,16 @@ table inet ownmarks {
 }
 END`)
 	e.start()
+	n, err := e.Netcheck(e.ctx)
+	e.must(err)
+	if len(n.Exits) != 2 || n.Exits[0].Name != "near" || n.Exits[1].Name != "far" {
+		t.Errorf("netcheck has tried %+v", n.Exits)
+	}
+	for _, x := range n.Exits {
+		if len(x.Uplinks) != 2 || !x.Uplinks[0].TCP || !x.Uplinks[1].TCP || !x.Uplinks[0].UDP {
+			t.Errorf("netcheck: %+v", x)
+		}
+	}
 	e.on(e.Gateway, "nft -f - <<'END'\n"+leakWatch(e.Lab)+"END")
 	e.check("by rules", `
 		both 192.168.77.2 80 near

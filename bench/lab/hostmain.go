@@ -89,7 +89,7 @@ func hostMain() int {
 			if err != nil {
 				return nil, err
 			}
-			return endpoints.CheckNetwork(ctx, cfg), nil
+			return endpoints.CheckNetwork(ctx, cfg, ""), nil
 		}),
 		"state":         op(netState),
 		"daemon.start":  op(h.startDaemon),

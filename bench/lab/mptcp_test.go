@@ -238,11 +238,11 @@ func netchecks(t *testing.T, l *Lab) {
 		}
 		n, err := l.Netcheck(t.Context())
 		l.must(t, err)
-		if machine, uplinks := n.Complete(); !machine || !uplinks || n.Running != running || len(n.Uplinks) != 2 {
+		if machine, uplinks := n.Complete(); !machine || !uplinks || n.Running != running || len(n.Exits) != 1 || len(n.Exits[0].Uplinks) != 2 {
 			t.Fatalf("machine %v, uplinks %v: %+v", machine, uplinks, n)
 		}
 		for i, want := range []string{"yes", "stripped"} {
-			if u := n.Uplinks[i]; u.MPTCP != want || u.Seen.Addr() != GatewayAddr(i) || u.RTT < 9 || u.Datagram == 0 {
+			if u := n.Exits[0].Uplinks[i]; u.MPTCP != want || u.Seen.Addr() != GatewayAddr(i) || u.RTT < 9 || u.Datagram == 0 {
 				t.Errorf("running %v, uplink %d: %+v", running, i, u)
 			}
 		}
