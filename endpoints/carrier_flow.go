@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bondd/bondd/endpoints/dial"
+	"github.com/bondd/bondd/endpoints/mptcp"
 	"github.com/bondd/bondd/endpoints/proxy"
 	"github.com/bondd/bondd/tunnel/carrier"
 )
@@ -46,7 +47,17 @@ func relayCarried(s *carrier.Stream, c dial.Conn, failed func(code uint64)) {
 // carrierConn is TLS over TCP for a carrier, which says itself when something has ended: Close does not wait to say it once more.
 type carrierConn struct {
 	*tls.Conn
-	tcp net.Conn
+	tcp        net.Conn
+	congestion *carrierCongestion // nil: it stays as it is
+}
+
+// carrierOver is a carrier's connection on a machine.
+func (h *host) carrierOver(t *tls.Conn, tcp net.Conn) carrierConn {
+	c := carrierConn{t, tcp, nil}
+	if h.mptcpSupport().Congestion == mptcp.BBR {
+		c.congestion = new(carrierCongestion)
+	}
+	return c
 }
 
 func (c carrierConn) Close() error { return c.tcp.Close() }

@@ -71,7 +71,7 @@ func (w *carrierWorld) carrier(key control.PrivateKey) (*carrier.Conn, error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := carrier.Client(carrierConn{t, tcp})
+	c, err := carrier.Client(carrierConn{t, tcp, nil})
 	if err == nil {
 		w.t.Cleanup(func() { c.Close() })
 	}

@@ -147,7 +147,7 @@ func (x *exit) carry(ctx context.Context, in *control.Incoming, conn net.Conn) e
 	}
 	x.log.Debug("carrier", "gateway", g.Name, "from", conn.RemoteAddr())
 	stop := func() bool { return true }
-	err = carrier.Serve(carrierConn{t, conn}, memory,
+	err = carrier.Serve(x.host.carrierOver(t, conn), memory,
 		func(c *carrier.Conn) { stop = context.AfterFunc(ctx, func() { c.Close() }) },
 		func(s *carrier.Stream, target []byte) { x.carryStream(ctx, g, d, conn, s, target) })
 	stop()

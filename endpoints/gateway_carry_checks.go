@@ -87,7 +87,7 @@ func (c *gatewayCarriers) capabilities() []string {
 // checkWay makes a carrier over one uplink, asks the exit for its view of it, and closes it.
 func (g *gateway) checkWay(ctx context.Context, y carryWay) checkResult {
 	r := checkResult{name: y.uplink.Name, to: y.remote}
-	conn, syn, err := g.dialWay(ctx, y, "")
+	conn, syn, err := g.dialWay(ctx, y)
 	if err != nil {
 		r.err = err
 		return r

@@ -14,11 +14,11 @@ import (
 )
 
 // dialWay makes the connection of a carrier. syn is what the TCP handshake took.
-func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (conn carrierConn, syn time.Duration, err error) {
+func (g *gateway) dialWay(ctx context.Context, y carryWay) (conn carrierConn, syn time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, carrierTime)
 	defer cancel()
 	begin := time.Now()
-	tcp, err := g.host.multipath.dial(ctx, mptcp.Options{Source: sourceOf(y.uplink, y.remote.Addr()), Device: y.uplink.Interface(), Congestion: congestion}, y.remote)
+	tcp, err := g.host.multipath.dial(ctx, mptcp.Options{Source: sourceOf(y.uplink, y.remote.Addr()), Device: y.uplink.Interface()}, y.remote)
 	if err != nil {
 		return conn, 0, err
 	}
@@ -28,7 +28,7 @@ func (g *gateway) dialWay(ctx context.Context, y carryWay, congestion string) (c
 		tcp.Close()
 		return conn, 0, err
 	}
-	return carrierConn{t, tcp}, syn, nil
+	return g.host.carrierOver(t, tcp), syn, nil
 }
 
 // dial makes a connection for the pool, by the first way that works.
@@ -42,7 +42,7 @@ func (c *gatewayCarriers) dial(ctx context.Context) (net.Conn, error) {
 		if y.barred && !plain {
 			continue
 		}
-		conn, _, err := c.g.dialWay(ctx, y, c.g.host.mptcpSupport().Congestion)
+		conn, _, err := c.g.dialWay(ctx, y)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", y.uplink.Name, err))

@@ -77,7 +77,7 @@ func listenExit(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	if at.Addr() == netip.IPv6Unspecified() {
 		address = ":" + strconv.Itoa(int(at.Port()))
 	}
-	return mptcp.Listen(ctx, address, mptcp.Check().Congestion)
+	return mptcp.Listen(ctx, address)
 }
 
 // mptcpSysctls are the settings for MPTCP that a gateway wants while it runs.

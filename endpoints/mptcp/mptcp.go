@@ -10,8 +10,8 @@ import (
 type Support struct {
 	// Missing is why connections cannot have several paths; empty when they can.
 	Missing string
-	// Congestion is the congestion control for Dial and Listen: "bbr" where the
-	// kernel has it, else empty, for the kernel's default.
+	// Congestion is the congestion control for SetCongestion that fills a line with
+	// loss: "bbr" where the kernel has it, else empty.
 	Congestion string
 }
 
@@ -19,16 +19,18 @@ type Support struct {
 // one need lines that lose nothing.
 const BBR = "bbr"
 
+// Cubic is the congestion control that every kernel has.
+const Cubic = "cubic"
+
 // ErrPlain says that a connection is TCP over one path: one end, or a box on the
 // way, does not speak MPTCP.
 var ErrPlain = errors.New("plain TCP: the other end or a box on the way does not speak MPTCP")
 
 // Options are those of a connection.
 type Options struct {
-	Source     netip.Addr // local address; the zero Addr leaves it to the kernel
-	Device     string     // interface of the first subflow; empty: by routing
-	Congestion string     // empty: the kernel's default
-	Plain      bool       // TCP over one path
+	Source netip.Addr // local address; the zero Addr leaves it to the kernel
+	Device string     // interface of the first subflow; empty: by routing
+	Plain  bool       // TCP over one path
 }
 
 // Info is what the kernel tells of a connection.

@@ -85,7 +85,7 @@ func (m *Manager) addrs(t *testing.T) []netip.Addr {
 // pair is a connection with both its ends.
 func pair(t *testing.T, o Options) (client, server *net.TCPConn) {
 	t.Helper()
-	l, err := Listen(t.Context(), serverAddr.String()+":0", "")
+	l, err := Listen(t.Context(), serverAddr.String()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestAnnounced(t *testing.T) {
 	}
 	relay := netip.MustParseAddr("127.9.9.9") // which leads to the same listener, as a relay does
 	m.sync(t, Endpoint{Addr: addr1, Ifindex: dev, Mesh: true}, Endpoint{Addr: addr2, Ifindex: dev, Mesh: true}, Endpoint{Addr: relay, Announce: true})
-	l, err := Listen(t.Context(), "0.0.0.0:0", "")
+	l, err := Listen(t.Context(), "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}

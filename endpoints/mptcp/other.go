@@ -28,9 +28,12 @@ func Sysctls() map[string]string { return nil }
 func Dial(context.Context, Options, netip.AddrPort) (*net.TCPConn, error) { return nil, unsupported() }
 
 // Listen is a listener for plain TCP.
-func Listen(ctx context.Context, address, _ string) (net.Listener, error) {
+func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "tcp", address)
 }
+
+// SetCongestion does nothing.
+func SetCongestion(net.Conn, string) {}
 
 // Read always fails with ErrPlain.
 func Read(*net.TCPConn) (Info, error) { return Info{}, ErrPlain }

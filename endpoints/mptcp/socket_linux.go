@@ -44,13 +44,9 @@ func Dial(ctx context.Context, o Options, to netip.AddrPort) (*net.TCPConn, erro
 	return c.(*net.TCPConn), nil
 }
 
-// Listen makes a listener that takes MPTCP and plain TCP. Subflows that join
-// later have the congestion control that the listener was made with, so it is set here. A
-// congestion control that is not there leaves the kernel's default.
-func Listen(ctx context.Context, address, congestion string) (net.Listener, error) {
-	l := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return Options{Congestion: congestion}.prepare(c)
-	}}
+// Listen makes a listener that takes MPTCP and plain TCP.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	l := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return Options{}.prepare(c) }}
 	l.SetMultipathTCP(true)
 	return l.Listen(ctx, "tcp", address)
 }
@@ -60,9 +56,7 @@ func (o Options) prepare(c syscall.RawConn) error {
 	var err error
 	ctlErr := c.Control(func(fd uintptr) {
 		s := int(fd)
-		if o.Congestion != "" {
-			_ = unix.SetsockoptString(s, unix.IPPROTO_TCP, unix.TCP_CONGESTION, o.Congestion)
-		}
+		_ = unix.SetsockoptString(s, unix.IPPROTO_TCP, unix.TCP_CONGESTION, Cubic)       // what BBR has begun, to space packets, goes on when it has gone
 		_ = unix.SetsockoptInt(s, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentLimit) // not before Linux 6.11 for MPTCP
 		if !o.Plain {
 			setReceiveBuffer(s)
@@ -92,4 +86,18 @@ func setReceiveBuffer(s int) {
 	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && n >= receiveBufferLeast/2 {
 		_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer/2)
 	}
+}
+
+// SetCongestion changes the congestion control of a connection and of the subflows that it has; those that join later get the one with which the socket was
+// made. One that is not to be had, or a connection that is closed, changes nothing.
+func SetCongestion(c net.Conn, name string) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) })
 }
