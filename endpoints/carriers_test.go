@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -337,11 +338,14 @@ func TestLossCount(t *testing.T) {
 // endpointsTest notes what is asked of the path manager.
 type endpointsTest struct {
 	list   []mptcp.Endpoint
-	raised bool
+	raised []bool // with announced addresses or without
 	closed int
 }
 
-func (e *endpointsTest) Raise() error                     { e.raised = true; return nil }
+func (e *endpointsTest) Raise(announced bool) error {
+	e.raised = append(e.raised, announced)
+	return nil
+}
 func (e *endpointsTest) Sync(want []mptcp.Endpoint) error { e.list = want; return nil }
 func (e *endpointsTest) Fail(mptcp.Endpoint) error        { e.list = nil; return nil }
 func (e *endpointsTest) Close() error                     { e.closed++; return nil }
@@ -378,7 +382,7 @@ func TestEndpointsOfUplinks(t *testing.T) {
 	}
 	one, two := testUplink("one", 1, addrOne), testUplink("two", 2, addrTwo)
 	e := &endpointsTest{}
-	c := &gatewayCarriers{manager: e, uplinks: map[string]*carryUplink{
+	c := &gatewayCarriers{manager: e, pool: carrier.NewPool(carrier.PoolConfig{}), uplinks: map[string]*carryUplink{
 		"one": good(&carryUplink{uplink: one, terms: terms{Mode: config.ModeBackup}}),
 		"two": good(&carryUplink{uplink: two, terms: terms{Uplink: config.Uplink{Metered: true}}}),
 	}}
@@ -397,5 +401,8 @@ func TestEndpointsOfUplinks(t *testing.T) {
 	c.uplinks["one"].failing = false
 	if c.syncEndpoints(false); len(e.list) != 0 {
 		t.Errorf("endpoints without an exit: %+v", e.list)
+	}
+	if want := []bool{false, true}; !slices.Equal(e.raised, want) {
+		t.Errorf("limits raised %v, want %v: once for subflows, and once for those to announced addresses", e.raised, want)
 	}
 }

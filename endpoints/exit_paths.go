@@ -15,7 +15,7 @@ func (x *exit) openPaths(context.Context) error {
 	m, err := x.host.multipath.endpoints()
 	if err == nil {
 		x.paths = m
-		if err = m.Raise(); err == nil {
+		if err = m.Raise(false); err == nil {
 			err = x.announce()
 		}
 	}

@@ -67,6 +67,8 @@ type gatewayCarriers struct {
 	uplinks  map[string]*carryUplink
 	seen     map[*carrier.Conn]map[string]*subflowSight // by uplink
 	choice   scheduler.Carriage
+	raised   bool               // connections may have all their subflows
+	meshed   bool               // also to addresses that the exit announces
 	hold     scheduler.Holdback // of a gateway whose connections go by the kernel whatever the paths are like
 	set      []string           // names of the uplinks that the choice is about
 	deadFrom time.Time
@@ -359,12 +361,12 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.mu.Lock()
 	c.ways = ways
 	c.mu.Unlock()
+	c.syncEndpoints(possible) // before carriers: what a connection may do with announced addresses is settled when it is made
 	c.pool.Switch(lastResort || takes && possible && (len(ways) > 1 || inUse == "mptcp"))
 	c.use.Store(inUse != "bond")
 	if c.g.cfg.Stream.Mode == config.CarryMPTCP {
 		c.holdBack(now, sights)
 	}
-	c.syncEndpoints(possible)
 	c.watch(inUse == "mptcp")
 	c.publish(inUse, why)
 }

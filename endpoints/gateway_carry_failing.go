@@ -105,9 +105,18 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 		return
 	}
 	mesh := slices.Contains(c.capabilities(), capAnnounces)
+	if possible && (!c.raised || mesh && !c.meshed) {
+		if err := c.manager.Raise(mesh); err != nil {
+			c.g.log.Warn("MPTCP connections may not have all their subflows; trying again", "error", err)
+		} else {
+			c.raised, c.meshed = true, c.meshed || mesh
+		}
+	}
 	var want []mptcp.Endpoint
+	more := false
 	for _, u := range c.uplinks {
 		ok := possible && !u.failing && u.check.name != "" && !u.barred()
+		more = more || ok && !u.endpoint
 		if u.setEndpoint(time.Now(), ok); ok {
 			e := u.mptcpEndpoint()
 			e.Mesh = mesh
@@ -116,5 +125,11 @@ func (c *gatewayCarriers) syncEndpoints(possible bool) {
 	}
 	if err := c.manager.Sync(want); err != nil {
 		c.g.log.Warn("MPTCP endpoints are not all in place; trying again", "error", err)
+	}
+	if mesh && more {
+		// An address that was announced before has no subflow from a new endpoint: connections that are made now have them all.
+		for _, conn := range c.pool.Conns() {
+			conn.Retire()
+		}
 	}
 }

@@ -55,10 +55,10 @@ func (s *sharedEndpoints) wanted() []mptcp.Endpoint {
 	return all
 }
 
-func (e *endpointShare) Raise() error {
+func (e *endpointShare) Raise(announced bool) error {
 	e.all.mu.Lock()
 	defer e.all.mu.Unlock()
-	return e.all.manager.Raise()
+	return e.all.manager.Raise(announced)
 }
 
 func (e *endpointShare) Sync(want []mptcp.Endpoint) error {

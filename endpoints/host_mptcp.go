@@ -20,7 +20,7 @@ type multipath struct {
 
 // endpointManager is what is used of an mptcp.Manager, which says what each method does.
 type endpointManager interface {
-	Raise() error
+	Raise(announced bool) error
 	Sync(want []mptcp.Endpoint) error
 	Fail(e mptcp.Endpoint) error
 	Close() error

@@ -92,11 +92,7 @@ func (m *Manager) wanted() []Endpoint {
 // add makes an endpoint. The note is on file before it.
 func (m *Manager) add(e Endpoint) error {
 	what := "add the endpoint of " + e.Addr.String()
-	accepted := uint32(0)
-	if e.Mesh {
-		accepted = acceptLimit
-	}
-	if err := m.raise(accepted); err != nil {
+	if err := m.Raise(e.Mesh); err != nil {
 		return err
 	}
 	note := savedEndpoint{Endpoint: e}
@@ -124,11 +120,13 @@ func (m *Manager) add(e Endpoint) error {
 	return nil
 }
 
-// Raise lets connections have enough subflows, also those that the other end makes.
-func (m *Manager) Raise() error { return m.raise(0) }
-
-// raise is Raise with so many announced addresses that may be used at least.
-func (m *Manager) raise(accepted uint32) error {
+// Raise lets connections have enough subflows, those that the other end makes included, and, with announced, to the addresses
+// that it announces: connections that are made from now on, for the kernel settles that when it makes one.
+func (m *Manager) Raise(announced bool) error {
+	accepted := uint32(0)
+	if announced {
+		accepted = acceptLimit
+	}
 	l, err := m.kernel.limits()
 	if err != nil {
 		return explain("read the limits", err)

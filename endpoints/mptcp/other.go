@@ -45,7 +45,7 @@ type Manager struct{}
 func Open() (*Manager, error) { return nil, unsupported() }
 
 // Raise always fails with errors.ErrUnsupported.
-func (*Manager) Raise() error { return unsupported() }
+func (*Manager) Raise(bool) error { return unsupported() }
 
 // Sync always fails with errors.ErrUnsupported.
 func (*Manager) Sync([]Endpoint) error { return unsupported() }
