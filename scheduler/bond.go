@@ -71,6 +71,7 @@ type Stats struct {
 	TooLong                           uint64 // packets dropped because no path in use takes their size
 	Retransmitted, Reinjected, Copied uint64
 	Twins                             uint64
+	SentLate                          uint64 // packets that no path of their class had room for, sent by a slower one
 }
 
 // Change is a path that went from one rung to another.
@@ -159,6 +160,9 @@ func (b *Bond) flowFor(now time.Duration, key FlowKey, class Class) *flow {
 func (b *Bond) Enqueue(now time.Duration, key FlowKey, class Class, h Handle, size int, ect bool) {
 	f := b.flowFor(now, key, class)
 	f.classify(now, size)
+	if class == Unordered {
+		f.surplus = f.hearing.arrive(now, size, f.surplus, b.fastestRTT())
+	}
 	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, at: now}, b.flows)
 	b.reap()
 }

@@ -31,7 +31,8 @@
 //
 // with D_p the relative one-way delay, D90_p its upper quantile, and k = 1 for ordered flows. The path of the least A_p
 // is taken if it is ready. Otherwise a ready but slower one is taken only if the faster ones would not drain the backlog
-// sooner (ECF), and if its extra delay is allowed for the class. Waiting is a legal answer.
+// sooner (ECF), and if its extra delay is allowed for the class. Waiting is a legal answer. What a sender that heeds no drops
+// sends too much takes a path beyond that delay, if one idles (deaf.go).
 //
 // # Known weaknesses
 //

@@ -78,6 +78,9 @@ type flow struct {
 	sparse  bool
 	bulk    bool
 
+	surplus int // bytes refused or sent late since hearing last looked
+	hearing hearing
+
 	top    uint32 // highest position that the inner sender has reached; valid with hasTop
 	hasTop bool
 

@@ -147,8 +147,13 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 			}
 			asked++
 			var p *Path
+			late := false
 			if !(f.bulk && bulkWaits[f.class]) && (only == nil || size <= room || f.class == Stream && room >= pieceMin) {
 				p = b.pick(now, f, size)
+			}
+			if p == nil && only == nil && f.hearing.deaf {
+				p = b.pickLate(now, f, size)
+				late = p != nil
 			}
 			if p == nil || only != nil && p != only {
 				bulkWaits[f.class] = bulkWaits[f.class] || f.bulk
@@ -159,6 +164,8 @@ func (b *Bond) nextNew(now time.Duration, only *Path, room int) (Grant, bool) {
 			var ok bool
 			if f.class == Stream {
 				g, ok = b.grantPiece(now, p, f, room)
+			} else if late {
+				g, ok = b.grantLate(p, f), true
 			} else {
 				g, ok = b.grantPacket(now, p, f, size)
 			}

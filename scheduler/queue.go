@@ -92,6 +92,7 @@ func (q *fairQueue) push(f *flow, it item, flows []*flow) {
 			}
 		}
 		q.overflows++
+		fat.surplus += fat.head()
 		q.drop(fat)
 	}
 }
@@ -124,12 +125,14 @@ func (q *fairQueue) pop(now time.Duration, f *flow, lim codelLimits) (it item, m
 		if f.q.len() > 1 && now-head.at > lim.target+lim.interval+staleAfter {
 			// Paths have died and what is left will not carry this backlog in time: its sender has given up on the oldest.
 			q.drops++
+			f.surplus += int(head.size)
 			q.drop(f)
 			continue
 		}
 		if !f.cd.drop(now, now-head.at, f.bytes-int(head.size), lim) {
 			return q.take(f), mark, true
 		}
+		f.surplus += int(head.size)
 		if head.ect {
 			q.marks++
 			return q.take(f), true, true

@@ -175,19 +175,21 @@ func (s *player) command(name string, a *args, p *Path) error {
 		// far its upper quantile lies above it. Pacing keeps the rate exactly.
 		s.learn(a, p)
 
-	case "flow": // flow KEY ordered|unordered|loose [bulk|young]
-		// Declares a flow: it has long been a bulk transfer, or one that is neither bulk nor sparse. Flows that are not
-		// declared are ordered and find their own kind.
+	case "flow": // flow KEY ordered|unordered|loose [bulk|young|deaf]
+		// Declares a flow: it has long been a bulk transfer, or one that is neither bulk nor sparse, or bulk whose sender heeds no drops. Flows
+		// that are not declared are ordered and find their own kind.
 		key := FlowKey(a.path)
 		for i, w := range []string{"unordered", "ordered", "loose"} {
 			if a.is(w) {
 				s.kinds[key] = Class(i)
 			}
 		}
-		if bulk := a.is("bulk"); a.is("young") || bulk {
+		deaf := a.is("deaf")
+		if bulk := a.is("bulk") || deaf; a.is("young") || bulk {
 			f := s.b.flowFor(s.now, key, s.class(key))
 			f.bulk, f.sparse, f.granted = bulk, false, 1000
 			f.since, f.arrived = s.now, 2*sparseBytes
+			f.hearing.deaf, f.hearing.since = deaf, s.now
 		}
 
 	case "send": // send flow=KEY [n=COUNT] [size=BYTES] [ect]

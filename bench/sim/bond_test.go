@@ -105,6 +105,23 @@ func TestBondFractions(t *testing.T) {
 	}
 }
 
+// Datagrams of a sender that heeds no drops, more than the near line carries: the satellite takes what is too much, and what the near line carries
+// does not wait for that, nor behind it.
+func TestDeafSenderIsServedLate(t *testing.T) {
+	slowWithRace(t)
+	r := start(t, bond(1, []string{"A", "G"}, Flow{Kind: UDP, Down: true, Start: 500 * ms, Rate: .8 * 30e6}, Flow{Kind: Ping}))
+	advance(t, r, 14*time.Second)
+	f := r.Flows[0]
+	ds, lost := f.Delays(11*time.Second, 13*time.Second)
+	near, far := Quantile(ds, .35), Quantile(ds, .99)
+	echoes, _ := r.Flows[1].Delays(8*time.Second, 13*time.Second)
+	share := f.Mbps(11*time.Second, 14*time.Second) / f.Offered()
+	t.Logf("%.3f of %.1f Mb/s, delay of the first 35 %% %v, of 99 %% %v, %d lost; echoes p99 %v", share, f.Offered(), near, far, lost, Quantile(echoes, .99))
+	if share < .98 || near > 40*ms || far > 450*ms || Quantile(echoes, .99) > 45*ms {
+		t.Errorf("%.3f of %.1f Mb/s, delay of the first 35 %% %v, of 99 %% %v, %d lost; echoes p99 %v", share, f.Offered(), near, far, lost, Quantile(echoes, .99))
+	}
+}
+
 // accidents are what a run must survive without breaking an invariant, and
 // with the transfer going on.
 func TestAccidents(t *testing.T) {
