@@ -28,10 +28,13 @@ type Bond struct {
 	cfg   Config
 	rng   *rand.Rand
 	paths []*Path // by ID
-	// active are the paths that may carry data now: the best member of each group.
+	// active are the paths that may carry data now: the best member of each group, and others that bring more.
 	active     []*Path
 	leaders    [256]PathID
 	hasLeader  [256]bool
+	splits     []*split // of the groups that have had two members
+	eligible   []PathID // scratch, of splitGroup
+	queues     []time.Duration
 	chosen     PathID // policy Standby: the path in use
 	refreshAt  time.Duration
 	queue      fairQueue

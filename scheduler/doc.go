@@ -36,9 +36,10 @@
 //
 // # Known weaknesses
 //
-// A group of paths over one uplink is served through its best member; capacity that only exists in the sum of several
-// members (per-flow policing at the provider) is not found: there is no trial that splits a group for a second and compares. One-way delays of paths that carry no data are as old as
-// their last probe (1 s).
+// A group of paths over one uplink is served through its best member, and what only several members carry together (per-flow policing at the
+// provider) is found by a trial (split.go): not before a transfer has lasted some five seconds, nor beside a neighbour, nor on a metered uplink; where
+// jitter looks like a queue that the members share, only after a minute; and anew after each silence of the uplink. One-way delays of paths that carry
+// no data are as old as their last probe (1 s).
 //
 // RFCs: 9002 (loss detection, RTT), 8985 (RACK), 8290 and 8289 (FQ-CoDel), 9000 §13 (ACK ranges).
 package scheduler

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -59,14 +60,14 @@ func (b *Bond) checkAccounts() error {
 	return nil
 }
 
-// checkActive: of each group at most one path is in use, and only such as are up.
+// checkActive: of each group at most one path is in use, or those that a trial is about or has shown to be worth it, and only such as are up.
 func (b *Bond) checkActive() error {
 	var groups [256]bool
 	for _, p := range b.active {
 		if p.state != Up {
 			return fmt.Errorf("path %d is in use and %v", p.ID, p.state)
 		}
-		if groups[p.Config.Group] {
+		if s := b.splitOf(p.Config.Group); groups[p.Config.Group] && (s == nil || !s.helping(p.ID) && !slices.Contains(s.members, p.ID)) {
 			return fmt.Errorf("two paths of group %d are in use", p.Config.Group)
 		}
 		groups[p.Config.Group] = true

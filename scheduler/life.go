@@ -277,13 +277,14 @@ func (b *Bond) refresh(now time.Duration) {
 		b.chosen = best.ID
 		b.active = append(b.active[:0], best)
 	}
+	for _, p := range b.active {
+		b.leaders[p.Config.Group], b.hasLeader[p.Config.Group] = p.ID, true
+	}
+	b.splitGroups(now)
 	for _, p := range b.paths {
 		if p.state == Up && !slices.Contains(b.active, p) {
 			p.markAppLimited() // it carries probes: their rate is not the path's
 		}
-	}
-	for _, p := range b.active {
-		b.leaders[p.Config.Group], b.hasLeader[p.Config.Group] = p.ID, true
 	}
 }
 

@@ -94,6 +94,7 @@ type Path struct {
 	told         bool          // the suspicion came from outside: what was on its way before it proves nothing
 	ackedSent    time.Duration // when the newest datagram left that the last acknowledgement told of
 	watched      bool          // Bond.Watch is on
+	helps        bool          // the rate is capped for a trial of its group
 	declined     bool          // ECF passed it over last time
 	rateAtDown   float64
 

@@ -35,6 +35,8 @@ type Uplink struct {
 	// Shares names an uplink whose line this one uses instead of its own: a
 	// common bottleneck that the gateway knows nothing of.
 	Shares string
+	// Police, where set, is a policer for each path of the uplink, in each direction, in front of the line: a provider that polices flows.
+	Police *link.Policer
 	// Late: the path is not there from the start; a fault adds it.
 	Late bool
 }
@@ -66,6 +68,7 @@ const (
 type line struct {
 	cfg     Uplink
 	links   [2]*link.Link[datagram] // by Direction
+	police  [2][]*link.Link[int]    // by Direction and remote; empty for none
 	timer   [2]actor
 	port    uint16 // of the NAT mapping
 	local   netip.Addr
@@ -98,6 +101,9 @@ func (r *Run) addLines(rng *rand.Rand) error {
 			}
 			l.links, l.timer = r.lines[k].links, r.lines[k].timer
 			continue
+		}
+		for k := 0; u.Police != nil && k < 2*r.sc.Remotes; k++ {
+			l.police[k%2] = append(l.police[k%2], link.New[int](link.Config{Policer: u.Police}, rng))
 		}
 		for d, cfg := range [2]link.Config{u.Up, u.Down} {
 			if err := cfg.Check(); err != nil {
@@ -173,13 +179,24 @@ func (r *Run) launch(now time.Duration, d Direction, o tunnel.Out) {
 			dg.ecn = ecnCE
 		}
 	}
-	if v := l.links[d].Send(now, n+udpOverhead, dg); !v.Accepted() {
+	if !l.granted(now, d, &dg, n) || !l.links[d].Send(now, n+udpOverhead, dg).Accepted() {
 		st.Dropped++
 		r.event(now, EventDropped, dg.uplink, d, o.Buf.Bytes())
 		o.Buf.Release()
 		return
 	}
 	r.w.set(l.timer[d], l.links[d].Next())
+}
+
+// granted asks the policer of the path, if there is one.
+func (l *line) granted(now time.Duration, d Direction, dg *datagram, size int) bool {
+	if len(l.police[d]) == 0 {
+		return true
+	}
+	p := l.police[d][int(dg.remote.As4()[3])-1]
+	ok := p.Send(now, size+udpOverhead, 0).Accepted()
+	p.Receive(now) // of no delay: it is through
+	return ok
 }
 
 // beside puts a neighbour's packet on the line it shares with the bond.
