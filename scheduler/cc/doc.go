@@ -64,8 +64,7 @@
 // # Known weaknesses
 //
 //   - A neighbour costs the first second or two, and in a full queue of a
-//     second the climb to a fair share takes 10 to 30 s, with an inner CUBIC
-//     up to 60. While greedy we help
+//     second the climb to a fair share takes 10 to 30 s. While greedy we help
 //     to fill that queue: fairness and delay cannot both be had there.
 //   - Contest mode looks at one neighbour's worth: against many loss-based
 //     flows it takes up to 45 % of the link, as BBR does.

@@ -17,7 +17,7 @@ const (
 	lowShare = 0.36
 	// lift is the most the window is raised at once where only an elasticity
 	// probe tells the share.
-	lift = 1.6
+	lift = 2.5
 )
 
 // Phases of the elasticity probe.

@@ -45,7 +45,10 @@ func (c *BBR) onGreedy(now time.Duration, a Ack, lapped bool) {
 		return
 	}
 	if lapped {
-		c.probeElastic(now, a)
+		// A share that is known to be small needs no measuring, and no cut.
+		if r.elastic.phase != elasticIdle || !c.smallShare() {
+			c.probeElastic(now, a)
+		}
 		if r.level != greedy {
 			return
 		}

@@ -16,6 +16,8 @@ const (
 	// a neighbouring BBR's round-trip probe (200 ms).
 	relaxTime = 400 * time.Millisecond
 	relaxLaps = 4
+	// shortQueue is one in which windows find their places within seconds.
+	shortQueue = 100 * time.Millisecond
 	// After peakTime without a queue the estimate is the link's rate even if
 	// it was larger before.
 	peakTime = 5 * time.Second
@@ -215,13 +217,17 @@ func (c *BBR) watchCalm(now time.Duration, round bool) {
 }
 
 // Crowd is how much longer than on a link of one's own the flows of the path must be able to wait, because of a neighbour's queue: their round
-// trip has grown by it, and while the controller is finding its share its rate is no measure of what will come.
+// trip has grown by it, and while the controller is finding its share its rate is no measure of what will come. While greedy in
+// a deep queue it is twice that: the window moves by a third up and down, and what waits for it must not all be dropped when it has moved down.
 func (c *BBR) Crowd() time.Duration {
 	r := &c.rival
 	switch {
 	case r.level == firm && r.firm.phase != firmSteady && r.firm.phase != firmRTT || r.level == greedy && r.cubic.slow:
 		return r.laps.past[0].queue + squeezeTime
-	case r.level != polite:
+	case r.level == greedy:
+		q := r.laps.past[0].queue
+		return q + max(0, q-shortQueue)
+	case r.level == firm:
 		return r.laps.past[0].queue
 	case c.state != startup && c.stand > c.low() && c.bw.value() < squeezed*r.best:
 		return squeezeTime // perhaps

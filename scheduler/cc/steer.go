@@ -23,6 +23,12 @@ type steering struct {
 	nextAt time.Duration
 }
 
+// smallShare reports whether the window is about to be lifted, since the rate is a small part of the link's.
+func (c *BBR) smallShare() bool {
+	r := &c.rival
+	return r.peak > 0 && max(r.laps.past[0].rate, r.laps.past[1].rate) < small*r.peak
+}
+
 // steerWindow looks at the share of the link, where the link's rate is known from
 // before: most of it means that the neighbour has gone, a small part that the
 // window is too slow to find its place.
