@@ -303,3 +303,43 @@ func BenchmarkOnAck(b *testing.B) {
 		f.ack(1e6, ms)
 	}
 }
+
+// A test of the loss holds the flow to three quarters of what came through. With little to send it may never see enough: it ends all the same, and the next
+// one is not due at once.
+func TestLossTestEndsWithLittleToSend(t *testing.T) {
+	f := settled(t)
+	lossy := func(a *Ack) { a.Lost = a.Delivered / 9 }
+	for n := 0; !f.c.testing; n++ {
+		if n == 1000 {
+			t.Fatal("10 % loss without a queue are never tested")
+		}
+		f.ack(1e6, 0, lossy)
+	}
+	began := f.now
+	for f.c.testing && f.now-began < time.Minute {
+		f.ack(1e4, 0, lossy, func(a *Ack) { a.AppLimited = true })
+	}
+	if d := f.now - began; d > testLongest+100*ms {
+		t.Errorf("the test lasted %v", d)
+	}
+	for f.now-began < testEvery {
+		if f.ack(1e6, 0, lossy); f.c.testing {
+			t.Fatalf("another began %v after the first", f.now-began)
+		}
+	}
+}
+
+// Who sends less than a test would let through, and loses, is no policer's victim: there is nothing to test.
+func TestNoLossTestWithLittleToSend(t *testing.T) {
+	f := settled(t)
+	for i := range 1000 {
+		f.ack(5e5, 0, func(a *Ack) {
+			if a.Rate = 1e6; i > 200 {
+				a.Lost = a.Delivered / 9
+			}
+		})
+		if f.c.testing {
+			t.Fatal("tested at half the rate")
+		}
+	}
+}

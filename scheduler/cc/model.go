@@ -118,6 +118,7 @@ type epoch struct {
 // is long enough.
 func (c *BBR) account(now time.Duration, a Ack, round bool) {
 	e := &c.epoch
+	c.testing = c.testing && now < c.testTill
 	if !e.open {
 		*e = epoch{open: true, start: now, queueMin: never, slow: c.slow()}
 		return // the bytes of this one were delivered before the epoch
