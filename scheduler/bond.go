@@ -51,6 +51,7 @@ type Bond struct {
 	ackedCtl   []uint64
 	changes    []Change
 	scratch    news
+	seqs       []uint64
 	fullness   fullness
 	waiting    bool          // the last Next ended with packets queued
 	asked      time.Duration // when Next was last called
@@ -62,6 +63,7 @@ type Bond struct {
 	twinCredit float64 // bytes
 	twinAt     time.Duration
 	bereftTill time.Duration // a path in use has died a moment ago
+	shrunkTill time.Duration // one has died, and inner windows are still made for it
 	full       int           // datagram of a full packet, bytes of UDP payload; 0: not told
 	probeOrder int
 	stats      Stats
@@ -173,17 +175,22 @@ func (b *Bond) Enqueue(now time.Duration, key FlowKey, class Class, h Handle, si
 // EnqueueData is Enqueue for a packet with data of an ordered flow, which end before position end in the inner sender's numbering (a TCP
 // sequence number). What ends no later than something before it is repeated by the inner sender, because it was dropped here or beyond: its
 // receiver has come to a stop there. Behind a long backlog, as a dead path leaves it, that would be a silence of as long, so there it goes
-// ahead of what waits, and past CoDel. Behind a short one it does not: its sender takes everything for lost that it overtakes (RFC 8985 §6.2).
+// ahead of what waits, and past CoDel. Its sender takes everything for lost that it overtakes (RFC 8985 §6.2), and repeats it: so behind a short
+// backlog it does not. For a while after the death of a path an original that it overtakes is dropped, which would only come a second time, and
+// CoDel spares all repeats. Not always: in a contest with a neighbour's queue the inner sender would yield too much.
 func (b *Bond) EnqueueData(now time.Duration, key FlowKey, class Class, h Handle, size int, ect bool, end uint32) {
 	f := b.flowFor(now, key, class)
 	f.classify(now, size)
-	again := false
+	again, spared := false, false
 	if !f.hasTop || int32(end-f.top) > 0 {
 		f.top, f.hasTop = end, true
-	} else if !f.idle() {
+	} else if spared = now < b.shrunkTill; !f.idle() {
 		again = f.repeats > 0 || now-f.q.at(0).at > b.longBacklog(now)
 	}
-	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, again: again, at: now}, b.flows)
+	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, again: again, spared: spared || again, data: true, end: end, at: now}, b.flows)
+	if again && spared {
+		b.queue.replaced(f, end, size)
+	}
 	b.reap()
 }
 

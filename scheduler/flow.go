@@ -28,7 +28,11 @@ type item struct {
 	handle Handle
 	size   int32
 	ect    bool
-	again  bool // the inner sender repeats it
+	again  bool // the inner sender repeats it, and it goes ahead
+	spared bool // CoDel does not drop it
+	data   bool // end is known
+	gone   bool // dropped where it stood: its repeat goes ahead of it
+	end    uint32
 	at     time.Duration
 }
 

@@ -1,6 +1,9 @@
 package scheduler
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Second-hand acknowledgements. A path that dies takes the acknowledgements of what it had delivered with it, and its
 // sender would repeat all of that on the paths that are left, in front of what is missing: on a thin one that takes
@@ -59,6 +62,9 @@ func (b *Bond) missed(now time.Duration, p *Path, gap bool) {
 	}
 }
 
+// Retell says that p is known to be dead: where it was busy, its acknowledgement is to be repeated on another path now, without waiting for silence.
+func (b *Bond) Retell(p *Path) { p.in.retell = p.in.retell || p.in.run >= quietRun }
+
 // RetellDue reports whether the acknowledgement of p is to be repeated on another path now, once.
 func (b *Bond) RetellDue(p *Path) bool {
 	due := p.in.retell
@@ -88,4 +94,22 @@ func (b *Bond) heard(now time.Duration, p *Path, a Ack) {
 		}
 	}
 	b.settleNews(now, p)
+	if p.state == Suspect {
+		b.sortAgain() // suspect had to guess what is missing first
+	}
+}
+
+// sortAgain brings what is to be sent again into its order.
+func (b *Bond) sortAgain() {
+	for i := range b.rtx.len() {
+		q := &(*b.rtx.at(i)).retx
+		b.seqs = b.seqs[:0]
+		for k := range q.len() {
+			b.seqs = append(b.seqs, *q.at(k))
+		}
+		slices.Sort(b.seqs)
+		for k, seq := range b.seqs {
+			*q.at(k) = seq
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -139,5 +140,30 @@ func TestRetoldDataAreNotSentAgain(t *testing.T) {
 	}
 	if n := q.Stats.RetransmittedFrames - before; n != 2 {
 		t.Errorf("%d were sent again, want the 2 that have not arrived", n)
+	}
+}
+
+// What is repaired first when a path dies is a guess. Once the peer has told what it has got, the rest goes out in its order: everything waits for the first.
+func TestRepairsAreInOrderOnceTold(t *testing.T) {
+	o, p, _ := eightSent(t)
+	for pn := range uint64(8) {
+		p.log.at(pn).at = time.Duration(pn) * ms
+	}
+	o.b.suspect(o.now, p, 4*ms)
+	f := o.b.byKey[1]
+	waiting := func() (seqs []uint64) {
+		for i := range f.retx.len() {
+			if seq := *f.retx.at(i); f.outAt(seq) != nil && !f.outAt(seq).done {
+				seqs = append(seqs, seq)
+			}
+		}
+		return seqs
+	}
+	if got := waiting(); !slices.Equal(got, []uint64{5, 6, 7, 0, 1, 2, 3, 4}) {
+		t.Errorf("the order is %v, want what was sent last before the older", got)
+	}
+	o.b.heard(o.now, p, Ack{Path: 0, Retold: true, Ranges: []Range{{0, 2}}})
+	if got := waiting(); !slices.Equal(got, []uint64{3, 4, 5, 6, 7}) {
+		t.Errorf("told of 0 to 2 the order is %v", got)
 	}
 }

@@ -51,7 +51,7 @@ func (b *Bond) Revalidate(now time.Duration, p *Path) {
 	if p.state == Closed {
 		return
 	}
-	b.reinject(now, p)
+	b.reinject(now, p, now)
 	p.out.reset()
 	p.base.Reset()
 	p.in.delay.reset()
@@ -61,12 +61,25 @@ func (b *Bond) Revalidate(now time.Duration, p *Path) {
 	b.to(now, p, Validating)
 }
 
-// Fail is bad news from outside: the interface is gone, the socket says unreachable.
+// Fail is bad news from outside: the interface has gone a moment ago, or the socket says unreachable. What has left the line's queue is on its way.
 func (b *Bond) Fail(now time.Duration, p *Path) {
+	b.fail(now, p, max(p.worked(now), now-2*p.Queue(now)-p.rtt.srtt()/8))
+}
+
+// FailedThere is the same as told by the peer.
+func (b *Bond) FailedThere(now time.Duration, p *Path) { b.fail(now, p, p.worked(now)) }
+
+func (b *Bond) fail(now time.Duration, p *Path, since time.Duration) {
 	if p.state == Up {
-		b.suspect(now, p)
+		b.suspect(now, p, since)
 		p.told = true
 	}
+}
+
+// worked is until when what was sent on p has likely arrived: its newest acknowledgement was under way for half a round trip, and what waited in
+// the line's queue when it left has not.
+func (p *Path) worked(now time.Duration) time.Duration {
+	return p.lastAck - p.rtt.srtt()/2 - p.Queue(now) - timerGranularity
 }
 
 // Close ends a path for good.
@@ -74,18 +87,18 @@ func (b *Bond) Close(now time.Duration, p *Path) {
 	if p.state == Closed {
 		return
 	}
-	b.reinject(now, p)
+	b.reinject(now, p, now)
 	b.to(now, p, Closed)
 }
 
-// suspect stops new data on p and gives everything outstanding to the other paths at once.
-func (b *Bond) suspect(now time.Duration, p *Path) {
+// suspect stops new data on p and gives everything outstanding to the other paths at once, what was sent after since first.
+func (b *Bond) suspect(now time.Duration, p *Path, since time.Duration) {
 	p.Stats.Suspicions++
 	p.rateAtDown = p.ctl.Rate()
 	p.probeWait, p.probeAt, p.probeDue = probeFirst, now, true
 	p.probesAnswer, p.told = 0, false
-	if slices.Contains(b.active, p) {
-		b.bereftTill = now + bereftFor
+	if slices.Contains(b.active, p) && b.near(p) {
+		b.bereftTill, b.shrunkTill = now+bereftFor, now+shrunkFor
 	}
 	for _, q := range b.paths {
 		if q == p || q.state != Up {
@@ -99,25 +112,63 @@ func (b *Bond) suspect(now time.Duration, p *Path) {
 		}
 	}
 	b.to(now, p, Suspect)
-	b.reinject(now, p)
+	if p.loss > lossyPath {
+		since = now // some of the older are missing as well, and all that comes behind would wait for them
+	}
+	b.reinject(now, p, since)
 }
 
 // reinject queues every ordered packet whose newest transmission is outstanding on p. The records stay, so that a
-// late acknowledgement is understood.
-func (b *Bond) reinject(now time.Duration, p *Path) {
+// late acknowledgement is understood. What was sent until since is last in the queue: most of it has arrived, only the acknowledgement is lost, and the peer
+// will say so by another path before a thin one has repeated it all.
+func (b *Bond) reinject(now time.Duration, p *Path, since time.Duration) {
+	for _, older := range [...]bool{false, true} {
+		for pn := p.log.base; pn < p.log.next; pn++ {
+			r := p.log.at(pn)
+			if r.state != sentOutstanding || r.moved || !older && r.at <= since {
+				continue
+			}
+			r.moved = true
+			for i := range uint64(r.chunks) {
+				c := *p.log.chunk(r.firstChunk + i)
+				if c.Kind == ChunkPacket {
+					b.stats.Reinjected++
+					p.Stats.ReinjectedFrames++
+				}
+				b.lost(now, p, c)
+			}
+		}
+	}
+}
+
+// near reports whether p lies within what an ordered flow's packets may wait for: it has carried some of the backlog.
+func (b *Bond) near(p *Path) bool {
+	d, _ := p.Delay()
+	for _, q := range b.active {
+		if qd, _ := q.Delay(); d-qd > spreadOrdered {
+			return false
+		}
+	}
+	return true
+}
+
+// takeBack is called when the suspicion of p was false: what is still outstanding on it and not yet sent elsewhere is left to p's own loss detection.
+func (b *Bond) takeBack(p *Path) {
+	if !b.anySuspect() {
+		b.bereftTill, b.shrunkTill = 0, 0
+	}
 	for pn := p.log.base; pn < p.log.next; pn++ {
 		r := p.log.at(pn)
-		if r.state != sentOutstanding || r.moved {
+		if r.state != sentOutstanding || !r.moved {
 			continue
 		}
-		r.moved = true
 		for i := range uint64(r.chunks) {
 			c := *p.log.chunk(r.firstChunk + i)
-			if c.Kind == ChunkPacket {
-				b.stats.Reinjected++
-				p.Stats.ReinjectedFrames++
+			if f := b.byID[c.Flow]; c.Kind == ChunkPacket && f != nil {
+				if o := f.outAt(c.Seq); o != nil && o.queued && o.tries == c.Try {
+					o.queued, r.moved = false, false
+				}
 			}
-			b.lost(now, p, c)
 		}
 	}
 }
@@ -132,6 +183,7 @@ func (b *Bond) alive(now time.Duration, p *Path) {
 	case Suspect:
 		if !p.told || p.ackedSent >= p.stateSince {
 			b.to(now, p, Up)
+			b.takeBack(p)
 		}
 	case Down:
 		p.probesAnswer++
@@ -160,7 +212,7 @@ func (b *Bond) Advance(now time.Duration) {
 		switch p.state {
 		case Up:
 			if now >= p.suspectAt() {
-				b.suspect(now, p)
+				b.suspect(now, p, p.worked(now))
 			} else if now >= p.probeAt {
 				p.probeDue = true
 			}

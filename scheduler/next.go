@@ -85,7 +85,7 @@ func (b *Bond) nextAgain(now time.Duration, only *Path, room int) (Grant, bool) 
 		for f.retx.len() > 0 {
 			seq := *f.retx.at(0)
 			o := f.outAt(seq)
-			if o == nil || o.done {
+			if o == nil || o.done || !o.queued {
 				f.retx.pop()
 				continue
 			}

@@ -415,5 +415,10 @@ func (p *Path) suspectAt() time.Duration {
 	if !ok {
 		return Never
 	}
-	return max(at+p.rtt.srtt(), p.lastAck) + max(4*p.rtt.rttvar(), suspectMargin) + ackDelay(p.rtt.srtt()) + timerSlack
+	wait := max(4*p.rtt.rttvar(), suspectMargin) + ackDelay(p.rtt.srtt()) + timerSlack
+	if p.loss > lossyPath {
+		// An acknowledgement may have been lost; the next one follows a datagram later.
+		wait += ackDelay(p.rtt.srtt()) + seconds(float64(p.mtu)/p.Rate())
+	}
+	return max(at+p.rtt.srtt(), p.lastAck) + wait
 }

@@ -1,6 +1,9 @@
 package scheduler
 
-import "time"
+import (
+	"sort"
+	"time"
+)
 
 const (
 	// maxPacket is the largest inner packet, bytes, for quanta and thresholds.
@@ -17,6 +20,8 @@ const (
 	// For bereftFor after a path in use has died, that is bereftBacklog: what waits was meant for more than there is.
 	bereftBacklog = 20 * time.Millisecond
 	bereftFor     = 2 * time.Second
+	// shrunkFor after that inner windows are still made for it: a CUBIC cut to 0.7 at a time, over a backlog of a second, needs several.
+	shrunkFor = 10 * time.Second
 )
 
 // ring is a list of flows in service order.
@@ -97,8 +102,34 @@ func (q *fairQueue) push(f *flow, it item, flows []*flow) {
 	}
 }
 
+// replaced drops the packet of f that ends at end and waits behind a repeat of itself, of size bytes, unless it has more than that. Those that have not
+// been repeated stand in the order of their ends.
+func (q *fairQueue) replaced(f *flow, end uint32, size int) {
+	n := f.q.len() - f.repeats
+	i := f.repeats + sort.Search(n, func(i int) bool { return int32(f.q.at(f.repeats+i).end-end) >= 0 })
+	if i == f.q.len() {
+		return
+	}
+	if it := f.q.at(i); it.data && !it.gone && it.end == end && int(it.size) <= size {
+		it.gone = true
+		f.bytes -= int(it.size)
+		q.bytes -= int(it.size)
+		q.packets--
+		q.dropped = append(q.dropped, it.handle)
+		f.skipGone()
+	}
+}
+
+// skipGone keeps what has been replaced from standing at the head.
+func (f *flow) skipGone() {
+	for f.q.len() > 0 && f.q.at(0).gone {
+		f.q.pop()
+	}
+}
+
 func (q *fairQueue) take(f *flow) item {
 	it := f.q.pop()
+	f.skipGone()
 	if it.again {
 		f.repeats--
 	}
@@ -119,7 +150,7 @@ func (q *fairQueue) drop(f *flow) {
 func (q *fairQueue) pop(now time.Duration, f *flow, lim codelLimits) (it item, mark, ok bool) {
 	for f.q.len() > 0 {
 		head := f.q.at(0)
-		if head.again {
+		if head.spared {
 			return q.take(f), mark, true
 		}
 		if f.q.len() > 1 && now-head.at > lim.target+lim.interval+staleAfter {

@@ -193,3 +193,68 @@ func TestRepeatedPacketsGoAheadOfALongBacklog(t *testing.T) {
 		}
 	}
 }
+
+// A repeat that goes ahead of its original comes in its place: the original is not carried as well, and its buffer is free at once.
+func TestTheOriginalIsDroppedBehindItsRepeat(t *testing.T) {
+	b := lone(t, 1)
+	for i := range 6 {
+		b.EnqueueData(0, 1, Ordered, Handle(i), 1000, false, uint32(1000*(i+1)))
+	}
+	wait := longBacklog + ms
+	b.shrunkTill = time.Second
+	b.EnqueueData(wait, 1, Ordered, 12, 1000, false, 3000)
+	b.EnqueueData(wait, 1, Ordered, 15, 1000, false, 6000)
+	b.EnqueueData(wait, 1, Ordered, 19, 1000, false, 500) // cut otherwise: none waits that ends there
+	b.EnqueueData(wait, 1, Ordered, 14, 500, false, 5000) // half of one
+	if freed := b.Freed(); !slices.Equal(freed, []Handle{2, 5}) {
+		t.Errorf("freed are %v, want the originals", freed)
+	}
+	if b.Backlog() != 7500 {
+		t.Errorf("%d bytes wait, want 7500", b.Backlog())
+	}
+	var got []Handle
+	for range 10 {
+		if g, ok := take(t, b, wait); ok {
+			got = append(got, g.Handle)
+		}
+	}
+	if !slices.Equal(got, []Handle{12, 15, 19, 14, 0, 1, 3, 4}) || b.Backlog() != 0 || b.queue.packets != 0 {
+		t.Errorf("came %v, and %d bytes, %d packets are left", got, b.Backlog(), b.queue.packets)
+	}
+}
+
+// Only a path that has carried some of the backlog leaves one behind when it dies, and none if it is back.
+func TestWhichDeathsLeaveABacklog(t *testing.T) {
+	for _, c := range []struct {
+		far  time.Duration
+		want bool
+	}{{100 * ms, true}, {300 * ms, false}} {
+		o, _, q := two(t, 1472, 1472)
+		q.out.reset()
+		q.out.update(c.far)
+		o.b.Fail(0, q)
+		if got := o.b.bereftTill > 0; got != c.want {
+			t.Errorf("a path of %v has died: bereft is %v, want %v", c.far, got, c.want)
+		}
+		q.ackedSent = q.stateSince
+		o.b.alive(0, q)
+		if q.state != Up || o.b.bereftTill > 0 {
+			t.Errorf("the path is %v again, and bereft until %v", q.state, o.b.bereftTill)
+		}
+	}
+}
+
+// After the death of a path what its sender repeats is not dropped once more, though it stands behind a short backlog.
+func TestRepeatsAreSparedAfterADeath(t *testing.T) {
+	for _, dead := range []bool{false, true} {
+		b := lone(t, 1)
+		if dead {
+			b.shrunkTill = time.Hour
+		}
+		b.EnqueueData(0, 1, Ordered, 1, 1000, false, 1000)
+		b.EnqueueData(0, 1, Ordered, 2, 1000, false, 1000)
+		if got := b.byKey[1].q.at(1).spared; got != dead {
+			t.Errorf("a path has died: %v; the repeat is spared: %v", dead, got)
+		}
+	}
+}
