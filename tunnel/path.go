@@ -150,13 +150,14 @@ func (s *Session) MovePath(now time.Duration, id PathID, to Endpoint, ifMTU int)
 }
 
 // PathFailed reports bad news from outside, of the interface or the socket: the path is suspect at once, and the peer, which would notice by
-// silence, is told on another path.
+// silence, is told on two others, and what has arrived.
 func (s *Session) PathFailed(now time.Duration, id PathID) {
 	p := s.path(id)
 	if p == nil || p.sched.State() != scheduler.Up {
 		return
 	}
 	s.bond.Fail(now, p.sched)
+	s.bond.Retell(p.sched)
 	p.status.Failed, p.status.Seq = true, p.status.Seq+1
 	s.after(now)
 }
@@ -224,7 +225,7 @@ func (s *Session) pathStatus(now time.Duration, st wire.PathStatus) {
 		return
 	}
 	if st.Failed {
-		s.bond.Fail(now, p.sched)
+		s.bond.FailedThere(now, p.sched)
 	}
 	if s.cfg.Initiator {
 		return // how a path is used is for the one who opened it to say

@@ -57,9 +57,13 @@ func (s *Session) PullDatagrams(now time.Duration, out []Out) int {
 	for _, p := range s.paths {
 		closed := p.sched.State() == scheduler.Closed
 		if n < len(out) && p.status.Seq > p.statusAt && (closed || p.status.Failed) {
-			if via := s.bestPath(); via != nil {
-				out[n] = s.statusElsewhere(now, p, via)
-				n++
+			// Of a failure on two, as below.
+			via := s.bestPath()
+			for i, via := range [...]*path{via, s.bestPathBut(via)} {
+				if via != nil && n < len(out) && (i == 0 || p.status.Failed) {
+					out[n] = s.statusElsewhere(now, p, via)
+					n++
+				}
 			}
 		}
 		if closed {

@@ -316,6 +316,38 @@ func TestFailureOfAPathIsToldToThePeer(t *testing.T) {
 	}
 }
 
+// The news of a failure, and what had arrived until then, go out at once and on two other paths: one of these may be dead as well.
+func TestFailureIsToldOnTwoPaths(t *testing.T) {
+	p := newPair(t, 1, linkV, linkL, linkA)
+	p.quiet()
+	each := p.greedyBoth()
+	p.run(2*time.Second, each)
+	for drained := [64]Out{}; ; {
+		n := p.ends[0].s.PullDatagrams(p.now, drained[:])
+		for _, o := range drained[:n] {
+			o.Buf.Release()
+		}
+		if n == 0 {
+			break
+		}
+	}
+	p.ends[0].s.PathFailed(p.now, 0)
+	var out [64]Out
+	small := map[PathID]int{} // neither data nor probes: these are longer, or go on the path itself
+	for n := p.ends[0].s.PullDatagrams(p.now, out[:]); n > 0; n = p.ends[0].s.PullDatagrams(p.now, out[:]) {
+		for _, o := range out[:n] {
+			if o.Buf.Len() < 800 {
+				small[o.Path]++
+			}
+			o.Buf.Release()
+		}
+	}
+	// Beside the notice and the acknowledgement there is a probe: the failure makes one due on each.
+	if small[1] < 3 || small[2] < 3 {
+		t.Errorf("on the others there were %d and %d short datagrams, want the notice, the acknowledgement and the probe on both", small[1], small[2])
+	}
+}
+
 func TestCloseReachesThePeer(t *testing.T) {
 	p := newPair(t, 1, linkV)
 	p.run(200*ms, nil)
