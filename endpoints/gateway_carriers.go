@@ -361,12 +361,12 @@ func (c *gatewayCarriers) look(ctx context.Context) {
 	c.mu.Lock()
 	c.ways = ways
 	c.mu.Unlock()
-	c.syncEndpoints(possible) // before carriers: what a connection may do with announced addresses is settled when it is made
-	c.pool.Switch(lastResort || takes && possible && (len(ways) > 1 || inUse == "mptcp"))
-	c.use.Store(inUse != "bond")
 	if c.g.cfg.Stream.Mode == config.CarryMPTCP {
 		c.holdBack(now, sights)
 	}
+	c.syncEndpoints(possible) // before carriers: what a connection may do with announced addresses is settled when it is made
+	c.pool.Switch(lastResort || takes && possible && (len(ways) > 1 || inUse == "mptcp"))
+	c.use.Store(inUse != "bond")
 	c.watch(inUse == "mptcp")
 	c.publish(inUse, why)
 }

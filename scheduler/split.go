@@ -35,8 +35,8 @@ const (
 	splitSettle = 5
 	// splitVain is too little after half a second of the trial to wait for the rest.
 	splitVain = 1.05
-	// splitYield of the former rate is what those keep at least who carried before, if the helper takes nothing from them; over splitShort looks.
-	splitYield = .92
+	// splitYield of the former rate, in the mean, is what those keep at least who carried before, if the helper takes nothing from them; over splitShort looks.
+	splitYield = .9
 	splitShort = 3
 	// splitNoise is a mean queue too short to compare. Where the probes of the helper-to-be meet half as long a queue as those who carry, the line is
 	// shared in all likelihood: a trial comes after splitHeld looks of a full group only.
@@ -79,6 +79,7 @@ type split struct {
 	mean    time.Duration // the mean over some two seconds
 	held    int           // looks at which a trial would have been due
 	before  float64       // best rate before the trial
+	usual   float64       // mean rate of the three seconds before it
 	sum     float64       // rate in it
 	single  float64       // rate of the group when it was whole
 	vain    int
@@ -123,7 +124,7 @@ func (s *split) look(now time.Duration, l splitLook) {
 	case s.looks == s.settled:
 		s.carried, s.carrier = l.carried, l.carrier
 	case s.phase == splitHelped && s.looks == s.settled+splitShort:
-		if rate := perSecond(l.carrier-s.carrier, splitShort); rate < splitYield*s.before {
+		if rate := perSecond(l.carrier-s.carrier, splitShort); rate < splitYield*s.usual {
 			s.failed(now, perSecond(l.carried-s.carried, splitShort))
 		}
 	case s.phase == splitHelped && s.looks == s.settled+splitSecond/2:
@@ -170,6 +171,7 @@ func (s *split) wait(now time.Duration, l splitLook) {
 		return
 	}
 	s.before = slices.Max(s.rates[:])
+	s.usual = (s.rates[0] + s.rates[1] + s.rates[2]) / 3
 	if len(s.members) > 0 {
 		if s.vain++; s.before > splitGain*s.single {
 			s.vain = 0

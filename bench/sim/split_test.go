@@ -23,7 +23,7 @@ func TestPolicedFlowsAddUp(t *testing.T) {
 		_, one, _ := rate(1)
 		before, two, p99 := rate(2)
 		t.Logf("kind %d: one path %.1f, two %.1f and then %.1f Mb/s, echoes p99 %v", kind, one, before, two, p99)
-		if one > 25 || before > 25 || two < 37 || p99 > 30*ms {
+		if one > 25 || before > 25 || two < 37 || p99 > 35*ms { // of two controllers each allows a queue of its own
 			t.Errorf("kind %d: one path %.1f, two %.1f and then %.1f Mb/s, echoes p99 %v", kind, one, before, two, p99)
 		}
 	}
