@@ -72,14 +72,20 @@ func (c *gatewayCarriers) lookLater(u *carryUplink, n pathNews) {
 
 // progress is how much the kernel has moved by an uplink, in bytes, over all carriers: it grows while the uplink carries.
 func (c *gatewayCarriers) progress(u *carryUplink) (n uint64) {
-	from := u.source()
 	for _, conn := range c.pool.Conns() {
 		if info, err := c.g.readCarrier(conn); err == nil {
-			for _, f := range info.Subflows {
-				if f.Local.Addr() == from {
-					n += f.Received + f.Acked
-				}
-			}
+			n += u.moved(info)
+		}
+	}
+	return n
+}
+
+// moved is what a connection has moved by the uplink's subflows, both ways, in bytes.
+func (u *carryUplink) moved(info mptcp.Info) (n uint64) {
+	from := u.source()
+	for _, f := range info.Subflows {
+		if f.Local.Addr() == from {
+			n += f.Received + f.Acked
 		}
 	}
 	return n

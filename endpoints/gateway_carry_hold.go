@@ -19,7 +19,10 @@ func (c *gatewayCarriers) holdBack(now time.Time, sights map[*carrier.Conn]carri
 		if u.check.name == "" || u.barred() || u.terms.Mode == config.ModeBackup {
 			continue
 		}
-		p := scheduler.HeldPath{Name: name, RTT: u.rtt, Moved: moved(u, sights)}
+		p := scheduler.HeldPath{Name: name, RTT: u.rtt}
+		for _, s := range sights {
+			p.Moved += u.moved(s.info)
+		}
 		if u.acked >= 1<<20 { // less tells nothing of a rate
 			p.Rate = u.rate
 		}
@@ -50,16 +53,4 @@ func (c *gatewayCarriers) another(u *carryUplink) bool {
 		}
 	}
 	return false
-}
-
-// moved is what the kernel has moved by an uplink so far, in bytes, over the carriers that there are.
-func moved(u *carryUplink, sights map[*carrier.Conn]carrierSight) (n uint64) {
-	for _, s := range sights {
-		for _, f := range s.info.Subflows {
-			if f.Local.Addr() == u.source() {
-				n += f.Received + f.Acked
-			}
-		}
-	}
-	return n
 }

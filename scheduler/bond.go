@@ -166,7 +166,11 @@ func (b *Bond) Enqueue(now time.Duration, key FlowKey, class Class, h Handle, si
 	f := b.flowFor(now, key, class)
 	f.classify(now, size)
 	if class == Unordered {
-		f.surplus = f.hearing.arrive(now, size, f.surplus, b.fastestRTT())
+		var rtt time.Duration
+		if f.hearing.due(now) {
+			rtt = b.fastestRTT()
+		}
+		f.surplus = f.hearing.arrive(now, size, f.surplus, rtt)
 	}
 	b.queue.push(f, item{handle: h, size: int32(size), ect: ect, at: now}, b.flows)
 	b.reap()

@@ -36,8 +36,11 @@ type hearing struct {
 	deaf    bool
 }
 
+// due reports whether the next packet ends a window.
+func (h *hearing) due(now time.Duration) bool { return now-h.since >= deafWindow }
+
 // arrive notes a packet of size bytes. surplus is what was refused or sent late since the last window ended, bytes; it is taken over, and the rest is
-// returned. rtt is the shortest round trip that the flow can have.
+// returned. rtt is the shortest round trip that the flow can have; it is needed at the end of a window only.
 func (h *hearing) arrive(now time.Duration, size, surplus int, rtt time.Duration) int {
 	switch lasted := now - h.since; {
 	case lasted >= 2*deafWindow:

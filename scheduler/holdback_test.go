@@ -56,34 +56,39 @@ func TestHoldback(t *testing.T) {
 	w.is(t, "another set", false)
 }
 
+// moves is so many seconds in which the first path and the satellite move so many bytes each.
+type moves struct {
+	seconds  int
+	one, geo uint64
+}
+
 func TestHoldbackKeeps(t *testing.T) {
-	w := beside("adsl")
-	w.run(12, 1.2e6, 100e3)
-	w.is(t, "it has next to nothing", true)
+	for _, c := range []struct {
+		when string
+		path string
+		set  func(paths []HeldPath)
+		runs []moves
+		want bool
+	}{
+		{"it has next to nothing", "adsl", nil, []moves{{12, 1.2e6, 100e3}}, true},
+		{"it has as much", "adsl", nil, []moves{{5, 1.2e6, 100e3}, {60, 1.2e6, 1e6}}, false},
+		{"the bond knows better", "adsl", func(p []HeldPath) { p[1].Rate = 2.4e6 }, []moves{{60, 1.2e6, 100e3}}, false},
+		{"it is not far", "vdsl", func(p []HeldPath) { p[1].RTT = 260 * time.Millisecond }, []moves{{60, 5e6, 100e3}}, false},
+		{"nothing to compare with", "vdsl", func(p []HeldPath) { p[0].RTT = 0 }, []moves{{60, 5e6, 100e3}}, false},
+	} {
+		w := beside(c.path)
+		if c.set != nil {
+			c.set(w.paths)
+		}
+		for _, m := range c.runs {
+			w.run(m.seconds, m.one, m.geo)
+		}
+		w.is(t, c.when, c.want)
+	}
 
-	w = beside("adsl")
-	w.run(5, 1.2e6, 100e3)
-	w.run(60, 1.2e6, 1e6)
-	w.is(t, "it has as much", false)
-
-	w = beside("adsl")
-	w.paths[1].Rate = 2.4e6
-	w.run(60, 1.2e6, 100e3)
-	w.is(t, "the bond knows better", false)
-
-	w = beside("vdsl")
-	w.paths[1].RTT = 260 * time.Millisecond
-	w.run(60, 5e6, 100e3)
-	w.is(t, "it is not far", false)
-
-	w = beside("vdsl")
+	w := beside("vdsl")
 	w.run(10, 5e6, 100e3)
 	w.paths[1].Moved = 1000 // its carriers have closed
 	w.run(1, 5e6, 0)
 	w.is(t, "counters went down", true)
-
-	w = beside("vdsl")
-	w.paths[0].RTT = 0
-	w.run(60, 5e6, 100e3)
-	w.is(t, "nothing to compare with", false)
 }

@@ -2,9 +2,11 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/miekg/dns"
@@ -36,6 +38,8 @@ func testResolve(ctx context.Context, r resolving) (out resolved, err error) {
 		return out, err
 	}
 	defer c.Close()
+	next := time.NewTicker(resolveEvery)
+	defer next.Stop()
 	for end := time.Now().Add(r.Duration); time.Now().Before(end) && ctx.Err() == nil; out.Asked++ {
 		begin := time.Now()
 		q := new(dns.Msg).SetQuestion(fmt.Sprintf("name%d.example.", out.Asked), dns.TypeA)
@@ -46,7 +50,10 @@ func testResolve(ctx context.Context, r resolving) (out resolved, err error) {
 			}
 		}
 		out.Slowest = max(out.Slowest, time.Since(begin))
-		time.Sleep(resolveEvery - min(resolveEvery, time.Since(begin)))
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+		}
 	}
 	return out, nil
 }
@@ -62,9 +69,11 @@ func asked(c net.Conn, q *dns.Msg) bool {
 	b := make([]byte, 2000)
 	for {
 		n, err := c.Read(b)
-		if err != nil {
-			time.Sleep(resolveEvery) // refused; it is asked again
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
+		}
+		if err != nil {
+			continue // refused; it is asked again when its time is over
 		}
 		if a := new(dns.Msg); a.Unpack(b[:n]) == nil && a.Id == q.Id && a.Rcode == dns.RcodeSuccess && len(a.Answer) == 1 {
 			return true

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -135,20 +136,26 @@ func TestControlBindsToTheUplink(t *testing.T) {
 	k.home()
 	snap := k.snapshot(watchHome)
 	u, _ := snap.Find("eth1")
-	lc := net.ListenConfig{Control: u.Control}
-	c, err := lc.ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
-	k.must(err)
-	defer c.Close()
-	raw, err := c.(*net.UDPConn).SyscallConn()
-	k.must(err)
-	var mark int
-	var dev string
-	k.must(raw.Control(func(fd uintptr) {
-		mark, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK)
-		dev, _ = unix.GetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
-	}))
-	if uint32(mark) != u.Mark() || dev != "eth1" {
-		t.Errorf("mark %#x device %q", mark, dev)
+	tun := ExitTUN{Number: 2, TUN: "eth1"} // any device will do
+	for _, x := range []struct {
+		control func(string, string, syscall.RawConn) error
+		mark    uint32
+	}{{u.Control, u.Mark()}, {tun.Control, tun.Mark()}} {
+		lc := net.ListenConfig{Control: x.control}
+		c, err := lc.ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
+		k.must(err)
+		defer c.Close()
+		raw, err := c.(*net.UDPConn).SyscallConn()
+		k.must(err)
+		var mark int
+		var dev string
+		k.must(raw.Control(func(fd uintptr) {
+			mark, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK)
+			dev, _ = unix.GetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+		}))
+		if uint32(mark) != x.mark || dev != "eth1" {
+			t.Errorf("mark %#x device %q, want %#x", mark, dev, x.mark)
+		}
 	}
 	u.Name = "nosuch"
 	if _, err := (&net.ListenConfig{Control: u.Control}).ListenPacket(t.Context(), "udp4", "127.0.0.1:0"); !errors.Is(err, unix.ENODEV) {
